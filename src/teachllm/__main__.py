@@ -1,0 +1,3 @@
+from teachllm.cli import main
+
+main()

@@ -1,0 +1,42 @@
+"""The `teachllm` command: each subcommand is a function of the room that does the work, imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App
+
+from teachllm import __version__
+
+app = App(
+    name="teachllm",
+    help="Learn large language models from the tokenizer to the agent, on real, tested code.",
+    version=__version__,
+)
+
+COMMANDS = {
+    "start": ("teachllm.school.web.serve:start", "Open the studio in the browser."),
+    "doctor": ("teachllm.school.doctor:doctor", "Say what is installed, what is missing and what to do."),
+    "check": ("teachllm.school.check_command:check", "Grade your solution of a lesson's exercise."),
+    "review": ("teachllm.school.review_command:review", "Answer the cards that are due."),
+    "progress": ("teachllm.school.progress_command:progress", "Show how far you are."),
+    "search": ("teachllm.school.search_command:search", "Find a place in the lessons."),
+    "chat": ("teachllm.stack.inference.command:chat", "Talk to the local model."),
+    "generate": ("teachllm.stack.inference.command:generate", "Continue a text with the local model."),
+    "assets": ("teachllm.school.assets_command:app", "List and fetch models and other files."),
+    "lint": ("teachllm.school.lint:lint_command", "Say what is missing or wrong in the lessons."),
+    "new-lesson": ("teachllm.school.new_lesson:new_lesson_command", "Make the folder of a planned lesson."),
+}
+for name, (target, summary) in COMMANDS.items():
+    app.command(target, name=name, help=summary)
+
+
+def main() -> None:
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
