@@ -1,0 +1,54 @@
+/** One card: the question, then the spoken answer, the follow-up and where it is shown. */
+import { h } from "../core/dom.js";
+import { prose } from "../core/server-html.js";
+import { t } from "../core/strings.js";
+
+/** @param {any} card @returns {HTMLElement} */
+export function answerOf(card) {
+  const box = h("div.answer", null, prose(card, "answer"));
+  if (card.followup?.question || card.followup?.question_html) {
+    const reveal = h("button.link", { type: "button", "aria-expanded": "false" }, t("cards.followup-reveal"));
+    const answer = h("div.followup-answer", { hidden: true }, prose(card.followup, "answer"));
+    reveal.addEventListener("click", () => { answer.hidden = false; reveal.remove(); });
+    box.append(h("div.followup", null, h("b", null, t("cards.followup")), prose(card.followup, "question"), reveal, answer));
+  }
+  const proof = proofAddress(card);
+  if (proof) box.append(h("p.proof", null, h("a", { href: proof }, t("cards.proof"))));
+  return box;
+}
+
+/** A section of the card's lesson, or the place of a symbol's code; `null` when the card names none. */
+export function proofAddress(card) {
+  if (card.proof_url) return card.proof_url;
+  const lesson = card.lesson ?? card.lesson_id;
+  if (!card.proof || !lesson) return null;
+  return `/lesson/${lesson}${card.proof.startsWith("#") ? card.proof : "#code"}`;
+}
+
+/** "Say it aloud": a clock of 90 seconds; it only counts. */
+export function speakingClock() {
+  const LENGTH = 90;
+  let timer = 0;
+  const time = h("span.clock", { hidden: true, role: "timer" });
+  const button = h("button.link", { type: "button", onclick: toggle }, t("cards.speak"));
+  function stop() {
+    clearInterval(timer);
+    timer = 0;
+    button.textContent = t("cards.speak");
+  }
+  function toggle() {
+    if (timer) return stop();
+    const began = performance.now();
+    const show = () => {
+      const seconds = Math.floor((performance.now() - began) / 1000);
+      time.textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+      time.classList.toggle("over", seconds > LENGTH);
+    };
+    time.hidden = false;
+    button.textContent = t("cards.speak-stop");
+    timer = setInterval(show, 250);
+    show();
+    return undefined;
+  }
+  return { element: h("span.speak", null, button, time), stop };
+}

@@ -1,0 +1,106 @@
+/** Talking to the studio. Every failure becomes one of two errors, each with a text for the reader. */
+import { t } from "./strings.js";
+import { serverAnswered, serverGone } from "./connection.js";
+
+/** The studio refused or failed; `message` is its own localized text. */
+export class RefusedError extends Error {
+  constructor(message, status) { super(message); this.status = status; }
+}
+
+/** The studio did not answer at all: it is not running, or the network between is down. */
+export class GoneError extends Error {
+  constructor() { super(t("offline.short")); }
+}
+
+/**
+ * One JSON request.
+ * @param {string} method
+ * @param {string} path
+ * @param {any} [body]
+ * @param {{signal?: AbortSignal, keepalive?: boolean}} [options]
+ * @returns {Promise<any>} the parsed JSON, `null` for an empty answer
+ * @throws {RefusedError|GoneError|DOMException} the last one, an AbortError, when the signal was aborted
+ */
+export async function call(method, path, body, options = {}) {
+  const response = await request(method, path, body, options);
+  if (response.status === 204) return null;
+  const text = await response.text();
+  return text ? JSON.parse(text) : null;
+}
+
+/**
+ * A stream of server-sent events as JSON objects. Leaving the loop closes the stream, which stops the work behind it.
+ * @param {string} method
+ * @param {string} path
+ * @param {any} [body]
+ * @param {{signal?: AbortSignal}} [options]
+ */
+export async function* stream(method, path, body, options = {}) {
+  const response = await request(method, path, body, options);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  const parser = eventParser();
+  try {
+    for (;;) {
+      const { value, done } = await read(reader);
+      if (done) return;
+      yield* parser(value);
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
+/** Collects pieces of an event stream; each call returns the JSON of the events that are complete. */
+export function eventParser() {
+  let rest = "";
+  return (piece) => {
+    const blocks = (rest + piece).split(/\r?\n\r?\n/);
+    rest = blocks.pop() ?? "";
+    const events = [];
+    for (const block of blocks) {
+      const data = block.split(/\r?\n/).filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart());
+      if (data.length) events.push(JSON.parse(data.join("\n")));
+    }
+    return events;
+  };
+}
+
+async function request(method, path, body, { signal, keepalive }) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      signal,
+      keepalive,
+      headers: body === undefined ? {} : { "Content-Type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    serverGone();
+    throw new GoneError();
+  }
+  serverAnswered();
+  if (!response.ok) throw new RefusedError(await refusal(response), response.status);
+  return response;
+}
+
+async function refusal(response) {
+  try {
+    const { error } = await response.json();
+    if (error?.message) return error.message;
+  } catch { /* not JSON: the general text below */ }
+  return t("error.status", { status: response.status });
+}
+
+async function read(reader) {
+  try {
+    return await reader.read();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    serverGone();
+    throw new GoneError();
+  }
+}
+
+export const wasAborted = (error) => error?.name === "AbortError";
