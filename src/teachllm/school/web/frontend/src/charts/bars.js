@@ -15,7 +15,7 @@ export function drawBars(root, chart, width) {
 
 function standing(root, chart, width, names) {
   const legendHeight = legend(root, names, { left: 0, right: width, top: 12, shape: "square" });
-  const top = legendHeight + (chart.y_label ? 34 : 22);
+  const top = legendHeight + (chart.y_label || chart.unit ? 36 : 22);
   const bottom = top + Math.min(210, Math.max(150, width * 0.36));
   const [low, high] = domain(chart);
   const y = scaleLinear([low, high], [bottom, top]);
@@ -51,7 +51,7 @@ function standing(root, chart, width, names) {
 
 function lying(root, chart, width, names, widest) {
   const legendHeight = legend(root, names, { left: 0, right: width, top: 12, shape: "square" });
-  const top = legendHeight + (chart.y_label ? 24 : 6);
+  const top = legendHeight + (chart.y_label || chart.unit ? 32 : 6);
   const rowHeight = chart.series.length > 1 ? 12 + 15 * chart.series.length : 27;
   const left = Math.min(widest + 12, width * 0.42);
   const bottom = top + rowHeight * chart.labels.length;

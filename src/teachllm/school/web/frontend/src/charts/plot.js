@@ -144,7 +144,8 @@ export function extent(values) {
 }
 
 /**
- * One way of writing all numbers of a chart: as many decimals as give the largest three digits. A number too small to
+ * One way of writing all numbers of a chart: as many decimals as give the largest three digits (numbers that
+ * two decimals say exactly are left as they are). A number too small to
  * be seen is "<0.001", not a misleading 0.
  * @param {(number|null)[]} values
  * @param {number} [digits]
@@ -153,8 +154,8 @@ export function extent(values) {
 export function sameDecimals(values, digits = 3) {
   const [low, high] = extent(values);
   const largest = Math.max(Math.abs(low), Math.abs(high));
-  const whole = values.every((value) => value === null || Number.isInteger(value));
-  if (whole || largest === 0 || largest >= 1e7 || largest < 1e-3) return readable;
+  const exact = values.every((value) => value === null || Math.abs(value * 100 - Math.round(value * 100)) < 1e-7);
+  if (exact || largest === 0 || largest >= 1e7 || largest < 1e-3) return readable;
   const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(largest) + 1e-9));
   const least = 10 ** -decimals;
   return (value) => {

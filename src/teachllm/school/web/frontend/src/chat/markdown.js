@@ -61,7 +61,7 @@ export function blocks(source) {
 }
 
 const startsBlock = (lines, at, already) => already > 0 && (/^\s{0,3}(```|~~~|#{1,6}\s+\S|>\s?|[-*+]\s+|\d{1,4}[.)]\s+)/.test(lines[at]) || isTable(lines, at));
-const isTable = (lines, at) => lines[at].includes("|") && /^\s*\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*$/.test(lines[at + 1] ?? "") && (lines[at + 1] ?? "").includes("-");
+const isTable = (lines, at) => lines[at].includes("|") && (lines[at + 1] ?? "").includes("|") && /^[\s|:-]*-[\s|:-]*$/.test(lines[at + 1]);
 const cells = (line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
 
 function render(block) {

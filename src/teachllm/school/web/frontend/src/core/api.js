@@ -1,6 +1,7 @@
 /** Talking to the studio. Every failure becomes one of two errors, each with a text for the reader. */
-import { t } from "./strings.js";
 import { serverAnswered, serverGone } from "./connection.js";
+import { eventParser } from "./event-stream.js";
+import { t } from "./strings.js";
 
 /** The studio refused or failed; `message` is its own localized text. */
 export class RefusedError extends Error {
@@ -48,21 +49,6 @@ export async function* stream(method, path, body, options = {}) {
   } finally {
     reader.cancel().catch(() => {});
   }
-}
-
-/** Collects pieces of an event stream; each call returns the JSON of the events that are complete. */
-export function eventParser() {
-  let rest = "";
-  return (piece) => {
-    const blocks = (rest + piece).split(/\r?\n\r?\n/);
-    rest = blocks.pop() ?? "";
-    const events = [];
-    for (const block of blocks) {
-      const data = block.split(/\r?\n/).filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart());
-      if (data.length) events.push(JSON.parse(data.join("\n")));
-    }
-    return events;
-  };
 }
 
 async function request(method, path, body, { signal, keepalive }) {

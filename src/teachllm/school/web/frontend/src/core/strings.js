@@ -9,7 +9,6 @@ export const STRINGS = {
   "delete": ["删除", "Delete"],
   "edit": ["编辑", "Edit"],
   "save": ["保存", "Save"],
-  "loading": ["正在载入……", "Loading…"],
   "list.separator": ["、", ", "],
   "error.status": ["工作室出错了（{status}）。终端里有详细原因。", "The studio failed ({status}). The terminal says why."],
   "error.island": ["这一部分没能载入：{message}", "This part could not be loaded: {message}"],
@@ -65,7 +64,6 @@ export const STRINGS = {
   "lab.cut": ["连接断了，这次运行已经停止。", "The connection was lost, so this run has stopped."],
   "lab.last": ["上一次运行 · {when}", "last run · {when}"],
   "lab.last-mine": ["上一次运行（用你的函数）· {when}", "last run (with your function) · {when}"],
-  "lab.closing": ["离开页面，运行就会停下。", "Leaving the page stops the run."],
   "lab.live": ["运行中的曲线", "live lines"],
 
   "exercise.title": ["练习 {lesson}", "Exercise {lesson}"],
@@ -145,12 +143,9 @@ export const STRINGS = {
   "notes.bookmark": ["收藏这一节", "Bookmark this section"],
   "notes.bookmarked": ["已收藏。", "Bookmarked."],
   "notes.unbookmarked": ["已取消收藏。", "Bookmark removed."],
-  "notes.is-bookmarked": ["已收藏这一节", "This section is bookmarked"],
   "notes.write": ["写下你的想法", "Write what you think"],
   "notes.deleted": ["笔记已删除。", "Note deleted."],
-  "notes.saved": ["笔记已保存。", "Note saved."],
   "notes.label": ["我的笔记", "My note"],
-  "notes.kept": ["留在浏览器里，等工作室回来", "kept in this browser until the studio is back"],
 
   "search.placeholder": ["搜索课程、卡片、代码、术语", "Search lessons, cards, code, terms"],
   "search.label": ["搜索", "Search"],
@@ -183,7 +178,6 @@ export const STRINGS = {
   "theme.auto": ["跟随系统", "Follow the system"],
   "theme.now": ["主题：{theme}", "Theme: {theme}"],
 
-  "copy": ["复制", "Copy"],
   "copied": ["已复制", "Copied"],
   "copy.failed": ["浏览器不允许复制，请手动选择。", "The browser did not allow it; select the text by hand."],
 
@@ -218,6 +212,7 @@ export const STRINGS = {
   "settings.failed": ["没有保存：{message}", "Not saved: {message}"],
 
   "time.now": ["刚刚", "just now"],
+
 };
 
 let column = 0;

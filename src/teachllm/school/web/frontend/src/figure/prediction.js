@@ -2,7 +2,7 @@
 import { call } from "../core/api.js";
 import { fill, h, uniqueId } from "../core/dom.js";
 import { readable, t } from "../core/strings.js";
-import { shownValue, sliderScale } from "./controls.js";
+import { niceStep, shownValue, sliderScale } from "./scale.js";
 
 /**
  * @param {any} question  JSON of the prediction
@@ -74,11 +74,4 @@ function outcome(question, judgement) {
   const off = `${readable(Math.abs(judgement.off_by))}${question.unit ? ` ${question.unit}` : ""}`;
   if (Math.abs(judgement.off_by) < 1e-12) return t("figure.right");
   return t(judgement.right ? "figure.close" : "figure.off", { answer, off });
-}
-
-/** A step that gives about a hundred positions: 1, 2 or 5 times a power of ten. */
-export function niceStep(low, high) {
-  const raw = (high - low) / 100;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  return Number(([1, 2, 5, 10].find((factor) => factor * power >= raw * 0.999) * power).toPrecision(6));
 }
