@@ -1,4 +1,4 @@
-"""The glossary: one Chinese and one English term for every concept, with other names that people search for."""
+"""The glossary: one Chinese and one English term for every concept, and other names people search for."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Glossary:
 class _TermEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+    id: Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")]
     zh: Annotated[str, Field(min_length=1)]
     en: Annotated[str, Field(min_length=1)]
     definition: BothText

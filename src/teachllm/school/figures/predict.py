@@ -18,7 +18,8 @@ class Predict:
 
     ``answer`` is a function without arguments that *computes* the right answer with the stack: the index of
     the right choice, or the number. ``explain`` is shown afterwards; it may be a function, so that its
-    numbers are computed too. A number counts as right within ``tolerance`` (default: a twentieth of the range).
+    numbers are computed too. A number counts as right within ``tolerance`` (default: a twentieth of the
+    range).
     """
 
     question: Both
