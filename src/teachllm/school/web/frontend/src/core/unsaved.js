@@ -43,7 +43,10 @@ async function send(key, request) {
     if (memory.get(key) === request) forget(key);
     throw error;
   }
-  if (memory.get(key) === request) forget(key);
+  if (memory.get(key) === request) {
+    forget(key);
+    document.dispatchEvent(new CustomEvent("teachllm:saved", { detail: { key } }));
+  }
   return "saved";
 }
 

@@ -25,6 +25,7 @@ export function draftKeeper(lesson, state) {
     state.dataset.state = text.split("-")[1] ?? "";
   }
 
+  document.addEventListener("teachllm:saved", (event) => { if (event.detail.key === key) say("exercise.draft-saved"); });
   addEventListener("pagehide", () => send.now());
   document.addEventListener("visibilitychange", () => { if (document.hidden) send.now(); });
   return {

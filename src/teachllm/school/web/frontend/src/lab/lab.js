@@ -19,7 +19,7 @@ export function mount(element) {
   const problem = h("div.problem", { role: "alert", hidden: true });
   const run = h("button.button.primary", { type: "button", onclick: start }, t("lab.run"));
   const cancel = h("button.button", { type: "button", hidden: true, onclick: stop }, t("cancel"));
-  const mine = mineSwitch(spec.mine);
+  const mine = mineSwitch(spec.mine, lesson);
 
   let controller = null;
   let runId = null;
@@ -113,18 +113,18 @@ export function mount(element) {
 }
 
 /** "Run it with my function": offered where the lab allows it; says when the function has not passed yet. */
-function mineSwitch(offer) {
-  if (!offer) return { element: null, wanted: () => false, set() {}, lock() {}, allow() {} };
+function mineSwitch(symbol, lesson) {
+  if (!symbol) return { element: null, wanted: () => false, set() {}, lock() {}, allow() {} };
   const input = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", role: "switch" }));
-  const hint = h("small", null, offer.passed ? "" : t("lab.mine-not-passed"));
-  const element = h("label.control", { class: "is-toggle mine" }, input, h("span", null, t("lab.mine"), " ", hint));
-  element.hidden = offer.available === false;
+  const hint = h("small");
+  const allow = (passed) => { hint.textContent = passed ? "" : t("lab.mine-not-passed"); };
+  call("GET", `/api/exercise/${encodeURIComponent(lesson)}`).then(({ passed }) => allow(passed), () => {});
   return {
-    element,
-    wanted: () => !element.hidden && input.checked,
+    element: h("label.control", { class: "is-toggle mine" }, input, h("span", null, t("lab.mine"), " ", hint)),
+    wanted: () => input.checked,
     set(on) { input.checked = on; },
     lock(on) { input.disabled = on; },
-    allow(passed) { element.hidden = false; hint.textContent = passed ? "" : t("lab.mine-not-passed"); },
+    allow,
   };
 }
 

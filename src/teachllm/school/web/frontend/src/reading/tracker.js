@@ -11,7 +11,7 @@ const THINGS = ["read", "moved", "ran", "wrote", "recalled", "asked"];
 /** @param {HTMLElement} body @param {string} lesson @param {any} state  from `#lesson-state` */
 export function trackReading(body, lesson, state) {
   const sections = sectionsOf(body);
-  const links = new Map([...document.querySelectorAll("[data-toc] a[href^='#']")].map((link) => [decodeURIComponent(link.hash.slice(1)), link]));
+  const links = new Map([...document.querySelectorAll("[data-toc] a[href^='#']")].filter((link) => !link.closest("[data-six]")).map((link) => [decodeURIComponent(link.hash.slice(1)), link]));
   const tracker = dwellTracker(sections, language(), state.read ?? []);
   for (const anchor of tracker.read) links.get(anchor)?.closest("li")?.classList.add("read");
   const savePlace = debounce((anchor) => save(`position-${lesson}`, { method: "POST", path: "/api/progress/position", body: { lesson, anchor } }).catch(() => {}), 1200);

@@ -65,7 +65,10 @@ export function openSearch(query = "") {
   list.addEventListener("click", (event) => { if (/** @type {HTMLElement} */ (event.target).closest("a")) dialog.close(); });
   input.addEventListener("keydown", async (event) => {
     if (event.isComposing) return;
-    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    if (event.key === "Escape") {
+      event.preventDefault(); // a search field would only be emptied
+      dialog.close();
+    } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       choose(chosen + (event.key === "ArrowDown" ? 1 : -1));
     } else if (event.key === "Enter") {
