@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from teachllm.school.language import Label, Lang, say
+
+_NOT_FINITE: ContextVar[list[float] | None] = ContextVar("not_finite", default=None)
+
+
+@contextmanager
+def watching_not_finite() -> Iterator[list[float]]:
+    """Collects the NaNs and infinities that become ``None`` meanwhile, for ``teachllm lint``."""
+    found: list[float] = []
+    token = _NOT_FINITE.set(found)
+    try:
+        yield found
+    finally:
+        _NOT_FINITE.reset(token)
 
 
 def number(value: Any) -> float | int | bool | None:
@@ -18,7 +34,12 @@ def number(value: Any) -> float | int | bool | None:
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        if math.isfinite(value):
+            return value
+        found = _NOT_FINITE.get()
+        if found is not None:
+            found.append(value)
+        return None
     raise TypeError(f"a chart needs a number here, not {type(value).__name__} {value!r}")
 
 

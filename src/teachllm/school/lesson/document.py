@@ -56,6 +56,7 @@ class Document:
     elements: list[Element] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     references: list[tuple[Reference, int]] = field(default_factory=list)
+    author_notes: list[tuple[int, str]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def report(self, line: int | None, zh: str, en: str) -> None:
@@ -82,9 +83,20 @@ def read_document(path: Path, lang: Lang) -> Document:
         message = Both("文件是空的：第一行写“# 标题”", "the file is empty: its first line is `# Title`")
         raise LessonError([Problem(path, None, message)])
     document = Document(path, lang)
+    text = _without_author_notes(document, text)
     document.tokens = parser(lang).parse(protect_bars(text))
     _Reader(document, text.splitlines()).read()
     return document
+
+
+def _without_author_notes(document: Document, text: str) -> str:
+    """Lines that begin with ``%%`` are the author's notes: not shown; lint reports them until they are gone."""
+    lines = text.split("\n")
+    for index, line in enumerate(lines):
+        if line.startswith("%%"):
+            document.author_notes.append((index + 1, line.lstrip("% ").strip()))
+            lines[index] = ""
+    return "\n".join(lines)
 
 
 def fence_parts(token: Token) -> tuple[str, str, dict[str, str]]:
