@@ -24,9 +24,18 @@ from teachllm.stack.tokenizer.pretokenize import (
     Pattern,
     split_pieces,
 )
+from teachllm.stack.tokenizer.sentencepiece_text import (
+    byte_pieces,
+    count_space_words,
+    sentencepiece_normalize,
+    sentencepiece_restore,
+)
 from teachllm.stack.tokenizer.streaming import StreamDecoder
 from teachllm.stack.tokenizer.tokenizer import Tokenizer, count_pieces
+from teachllm.stack.tokenizer.unigram import unigram_encode, unigram_nbest, unigram_viterbi
+from teachllm.stack.tokenizer.unigram_training import train_unigram
 from teachllm.stack.tokenizer.vocabulary import Vocabulary
+from teachllm.stack.tokenizer.wordpiece import bert_words, pair_scores, train_wordpiece, wordpiece_encode
 
 __all__ = [
     "GPT2",
@@ -40,15 +49,27 @@ __all__ = [
     "StreamDecoder",
     "Tokenizer",
     "Vocabulary",
+    "bert_words",
     "bpe_encode",
     "byte_alphabet",
+    "byte_pieces",
     "bytes_to_printable",
     "count_pairs",
     "count_pieces",
+    "count_space_words",
     "iter_merges",
     "merge_pair",
     "most_frequent_pair",
+    "pair_scores",
     "printable_to_bytes",
+    "sentencepiece_normalize",
+    "sentencepiece_restore",
     "split_pieces",
     "train_bpe",
+    "train_unigram",
+    "train_wordpiece",
+    "unigram_encode",
+    "unigram_nbest",
+    "unigram_viterbi",
+    "wordpiece_encode",
 ]
