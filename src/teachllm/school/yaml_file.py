@@ -115,11 +115,10 @@ def _both(value: Any) -> Any:
     if isinstance(value, Both):
         return value
     if not isinstance(value, dict) or set(value) != {"zh", "en"}:
-        found = f"the keys {sorted(map(str, value))}" if isinstance(value, dict) else repr(value)
-        raise ValueError(f"expected both languages, as in {{zh: …, en: …}}, found {found}")
+        raise ValueError("give both languages, as in {zh: …, en: …}")
     for lang, text in value.items():
         if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"the {lang} text is empty or not a text: {text!r}")
+            raise ValueError(f"the {lang} text is empty or not a text")
     return Both(value["zh"].strip(), value["en"].strip())
 
 
@@ -146,7 +145,20 @@ def validate(file: YamlFile, model: Any) -> Any:
                 )
             elif item["type"] == "missing":
                 message = Both(f"{shown}：缺少这个键", f"{shown}: this key is missing")
+            elif item["type"] == "string_type":
+                given = item["input"]
+                message = Both(
+                    f"{shown}：应是文字，得到 {given!r}；请加引号",
+                    f"{shown}: must be text, was {given!r}; quote it",
+                )
+            elif item["type"] == "string_pattern_mismatch":
+                pattern = item.get("ctx", {}).get("pattern")
+                message = Both(
+                    f"{shown}：{item['input']!r} 不符合格式 {pattern}",
+                    f"{shown}: {item['input']!r} does not have the form {pattern}",
+                )
             else:
-                message = Both(f"{shown}：{what}", f"{shown}: {what}")
+                given = repr(item["input"])[:60]
+                message = Both(f"{shown}：{given} 不行（{what}）", f"{shown}: {what}; it was {given}")
             problems.append(file.problem(place, message))
         raise CourseFileError(problems) from None

@@ -90,7 +90,7 @@ def read_document(path: Path, lang: Lang) -> Document:
 
 
 def _without_author_notes(document: Document, text: str) -> str:
-    """Lines that begin with ``%%`` are the author's notes: not shown; lint reports them until they are gone."""
+    """Lines that begin with ``%%`` are the author's notes: not shown, and reported by lint."""
     lines = text.split("\n")
     for index, line in enumerate(lines):
         if line.startswith("%%"):

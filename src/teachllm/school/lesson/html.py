@@ -22,7 +22,7 @@ from teachllm.school.lesson.loaded import LoadedLesson, unknown_name
 from teachllm.school.lesson.markdown import is_cjk, parser
 from teachllm.school.lesson.references import Reference, protect_bars, restore_bars
 from teachllm.school.lesson.source_code import SourceCode, SymbolError, source_of
-from teachllm.school.problem import LessonError, Problem
+from teachllm.school.problem import CourseFileError, Problem
 
 ISLAND = "\ue001{}\ue001"
 """Marks the place of an island in the HTML until the page is put together."""
@@ -192,7 +192,7 @@ class PageRenderer(RendererHTML):
         assert self.loaded is not None
         try:
             exercise = self.loaded.exercise
-        except LessonError as error:
+        except CourseFileError as error:
             self.document.problems.extend(error.problems)
             return None
         return exercise.symbol if exercise.try_it == lab else None
@@ -201,7 +201,7 @@ class PageRenderer(RendererHTML):
         assert self.loaded is not None
         try:
             exercise = self.loaded.exercise
-        except LessonError as error:
+        except CourseFileError as error:
             self.document.problems.extend(error.problems)
             return ""
         title = exercise.title.get(self.lang)

@@ -23,7 +23,7 @@ def lint_command(*lessons: str, lang: Lang | None = None, prove: bool = False) -
     Parameters
     ----------
     lessons
-        Lesson numbers such as 1.2; without any, all available lessons. A planned lesson is checked when named.
+        Lesson numbers such as 1.2; by default all available ones. A planned lesson is checked when named.
     lang
         Language of the messages: zh or en. By default that of the terminal.
     prove

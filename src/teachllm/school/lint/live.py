@@ -54,7 +54,7 @@ def live_problems(
 
 
 def states(spec: FigureSpec) -> list[dict[str, Any]]:
-    """Control values to draw: the defaults, each control at its ends, all at their low and all at their high ends."""
+    """Control values to draw: the defaults, each control at its ends, all at low and all at high ends."""
     ends = {parameter.name: parameter.control.extremes(parameter.annotation) for parameter in spec.parameters}
     found: list[dict[str, Any]] = [{}]
     found += [{name: value} for name, values in ends.items() for value in values]

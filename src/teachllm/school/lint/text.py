@@ -73,7 +73,8 @@ def _missing_parts(document: Document) -> Iterator[Problem]:
     ends = [section.line for section in document.sections[1:]] + [10**9]
     for section, end in zip(document.sections, ends, strict=True):
         placed = any(section.line < element.line < end for element in document.elements)
-        if section.level > 1 and not section.text.strip() and not placed:
+        noted = any(section.line < line < end for line, _ in document.author_notes)
+        if section.level > 1 and not (section.text.strip() or placed or noted):
             message = Both(f"“{section.title}”这一节是空的", f"section “{section.title}” is empty")
             yield Problem(document.path, section.line, message)
 
