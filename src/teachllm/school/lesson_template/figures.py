@@ -1,6 +1,6 @@
 """Figures, lab and values of lesson {id}."""
 
-# Each is a plain function over the stack, found by its decorator, placed in the text by its name. For example:
+# Each is a plain function over the stack, found by its decorator, placed in the text by name. For example:
 #
 #   from teachllm.school.figures import Bars, Both, Predict, Slider, figure
 #
@@ -12,5 +12,5 @@
 #       """What it shows, and why it moves as it does."""
 #
 # @value functions stand in sentences: {value variance_of_scores d=64 | .2f}. A @lab yields events: Progress,
-# Metric, Sample (a point of the live line), Show (a chart), Say. A figure redraws within 100 ms: keep models and
-# tokenizers with functools.cache.
+# Metric, Sample (a point of the live line), Show (a chart), Say. A figure redraws within 100 ms: keep models
+# and tokenizers with functools.cache.

@@ -1,7 +1,7 @@
 """Wrong versions of exercise {id}, at least three: the mistakes that learners make."""
 
-# Each names the check that must be the first to fail, so that its diagnosis fits the mistake. The imports of the
-# stub are there. For example:
+# Each names the check that must be the first to fail, so that its diagnosis fits the mistake. The imports of
+# the stub are there. For example:
 #
 #   from teachllm.school.checks import mutant
 #
