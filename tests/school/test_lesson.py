@@ -238,12 +238,6 @@ def spoil(path: Path) -> None:
             44,
             "between 0.1 and 3",
         ),
-        (
-            "figures.py",
-            lambda p: change(p, "y_max=1.0, highlight=0", "y_max=1.0, highlight=7"),
-            64,
-            "highlight is 7",
-        ),
         ("exercise.yaml", lambda p: change(p, "title:", "titel:"), None, "missing"),
         ("exercise.yaml", lambda p: change(p, "plain:number", "plain:nombre"), 1, "nombre"),
     ],
@@ -258,6 +252,31 @@ def test_damaged_files_say_what_is_wrong_and_where(
     assert message in text
     if line is not None:
         assert abs((found_line or 0) - line) <= 1
+
+
+def test_a_figure_or_value_that_fails_does_not_take_the_lesson_down(
+    lesson: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the model that a figure runs has not been downloaded yet."""
+    flag = lesson / "model.gguf"
+    change(
+        lesson / "figures.py",
+        "    weights = [",
+        f"    open({str(flag)!r}).close()\n    weights = [",
+    )
+    page = render("1.1", "en")
+    assert ">—</span>; at 0.5 it has" in page.html
+    assert "value top_probability failed: FileNotFoundError" in page.html
+    data = island(page.html, "figure")
+    assert data["initial"] is None
+    assert "FileNotFoundError" in str(data["problem"])
+    assert data["controls"]
+    assert {failure.file.name for failure in page.failures} == {"figures.py"}
+    flag.touch()
+    monkeypatch.setattr("teachllm.school.lesson.page._RETRY_SECONDS", 0.0)
+    mended = render("1.1", "en")
+    assert mended.failures == ()
+    assert island(mended.html, "figure")["problem"] is None
 
 
 def test_a_truncated_lesson_is_not_shown_as_if_it_were_whole(lesson: Path) -> None:

@@ -12,7 +12,6 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
 from teachllm.school.course import Course
-from teachllm.school.figures.controls import ControlError
 from teachllm.school.language import Both, Lang, say
 from teachllm.school.lesson.codebox import RemarkError, code_box, example_box, parse_remarks
 from teachllm.school.lesson.document import Document, box_parts, fence_parts
@@ -41,6 +40,8 @@ PITFALL = Both("坑", "Pitfall")
 class PageRenderer(RendererHTML):
     """Renders one document; collects its islands, the source files it shows and the problems it meets.
 
+    A mistake of the author goes to the document's ``problems``: the lesson is not shown. A figure or value
+    that fails when it runs (its model is not on this machine yet) goes to ``failures``: the rest is shown.
     Without a ``loaded`` lesson (a task, a card), fences and values are not available.
     """
 
@@ -52,6 +53,7 @@ class PageRenderer(RendererHTML):
         self.loaded = loaded
         self.islands: list[Island] = []
         self.sources: list[SourceCode] = []
+        self.failures: list[Problem] = []
         self.boxes: list[str] = []
         self.section_open = False
         self.numbers = [0, 0]
@@ -176,9 +178,10 @@ class PageRenderer(RendererHTML):
         if spec is None:
             return self.report(line, unknown_name(Both("图", "figure"), name, self.loaded.figures))
         try:
-            return self._island(figure_island(self.loaded.lesson.id, spec, self.lang))
+            initial, problem = spec.draw({}, self.lang), None
         except Exception as error:
-            return self._failed(Both(f"图 {name}", f"figure {name}"), error)
+            initial, problem = None, self._failed(Both(f"图 {name}", f"figure {name}"), error)
+        return self._island(figure_island(self.loaded.lesson.id, spec, self.lang, initial, problem))
 
     def _lab(self, name: str, line: int) -> str:
         assert self.loaded is not None
@@ -218,12 +221,10 @@ class PageRenderer(RendererHTML):
         return ISLAND.format(len(self.islands) - 1)
 
     def _failed(self, what: Both, error: Exception) -> str:
-        """Reports an error in ``figures.py`` at the line where it happened."""
+        """Keeps an error in ``figures.py`` with its line; returns it in the reader's language."""
         assert self.loaded is not None
         path = self.loaded.lesson.file("figures.py")
-        detail = (
-            error.get(self.lang) if isinstance(error, ControlError) else f"{type(error).__name__}: {error}"
-        )
+        detail = f"{type(error).__name__}: {error}"
         message = Both(f"{what.zh} 出错：{detail}", f"{what.en} failed: {detail}")
         self.document.problems.append(Problem(path, line_in(path, error), message))
         return ""
@@ -252,7 +253,8 @@ class PageRenderer(RendererHTML):
         except Exception as error:
             if isinstance(error, TypeError) and "; the function is " in str(error):
                 return self.report(line, Both(f"{{value}} 的参数不对：{error}", f"{{value}}: {error}"))
-            return self._failed(Both(f"数值 {reference.target}", f"value {reference.target}"), error)
+            what = self._failed(Both(f"数值 {reference.target}", f"value {reference.target}"), error)
+            return f'<span class="value missing" title="{escape(what)}">—</span>'
         return self._shown_value(reference, value, line)
 
     def _shown_value(self, reference: Reference, value: Any, line: int | None) -> str:

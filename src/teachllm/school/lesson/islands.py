@@ -48,13 +48,19 @@ _TAGS = {
 }
 
 
-def figure_island(lesson: str, spec: FigureSpec, lang: Lang) -> Island:
-    """``{"title", "controls", "prediction", "initial": {"charts": […]}, "computed_by"}``."""
+def figure_island(
+    lesson: str, spec: FigureSpec, lang: Lang, initial: Mapping[str, Any] | None, problem: str | None
+) -> Island:
+    """``{"title", "controls", "prediction", "initial": {"charts": […]}, "problem", "computed_by"}``.
+
+    ``initial`` is what it draws with its defaults; ``None`` if it could not, and ``problem`` says why.
+    """
     data = {
         "title": spec.title.get(lang),
         "controls": spec.controls(lang),
         "prediction": spec.prediction(lang),
-        "initial": spec.draw({}, lang),
+        "initial": initial,
+        "problem": problem,
         "computed_by": computed_by(spec.function),
     }
     return Island("figure", lesson, spec.name, data, spec.title.get(lang))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +32,11 @@ class TocEntry:
 
 @dataclass(frozen=True)
 class RenderedLesson:
-    """A lesson in one language. ``symbols`` are the pieces of the stack that it shows."""
+    """A lesson in one language. ``symbols`` are the pieces of the stack that it shows.
+
+    ``failures`` are figures and values that could not be computed just now; the page says so in their place
+    and is rendered again a little later.
+    """
 
     lesson: Lesson
     lang: Lang
@@ -40,6 +45,7 @@ class RenderedLesson:
     islands: tuple[Island, ...]
     symbols: tuple[str, ...]
     template: str
+    failures: tuple[Problem, ...] = ()
 
     @cached_property
     def html(self) -> str:
@@ -67,8 +73,27 @@ class RenderedLesson:
         return tuple(island.name for island in self.islands if island.kind == "lab")
 
 
+_RETRY_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A page with what it was made from and when."""
+
+    page: RenderedLesson
+    course: Course
+    files: tuple[Path, ...]
+    stamps: tuple[int, ...]
+    rendered: float
+
+    def is_current(self, course: Course) -> bool:
+        if self.page.failures and time.monotonic() - self.rendered > _RETRY_SECONDS:
+            return False
+        return self.course is course and self.stamps == _stamps(self.files)
+
+
 _lock = threading.Lock()
-_kept: dict[tuple[Path, Lang], tuple[Course, tuple[Path, ...], tuple[int, ...], RenderedLesson]] = {}
+_kept: dict[tuple[Path, Lang], _Kept] = {}
 _rendering: dict[Path, threading.Lock] = {}
 
 
@@ -85,13 +110,14 @@ def render(lesson_id: str, lang: Lang, course: Course | None = None) -> Rendered
         lock = _rendering.setdefault(lesson.folder, threading.Lock())
     with lock:
         kept = _kept.get((lesson.folder, lang))
-        if kept is not None and kept[0] is course and kept[2] == _stamps(kept[1]):
-            return kept[3]
+        if kept is not None and kept.is_current(course):
+            return kept.page
         files = _own_files(lesson)
         before = _stamps(files)
         page, shown = _render(course, lesson, lang)
-        files += shown
-        _kept[lesson.folder, lang] = (course, files, before + _stamps(shown), page)
+        _kept[lesson.folder, lang] = _Kept(
+            page, course, files + shown, before + _stamps(shown), time.monotonic()
+        )
         return page
 
 
@@ -137,6 +163,7 @@ def _render(course: Course, lesson: Lesson, lang: Lang) -> tuple[RenderedLesson,
         islands=tuple(renderer.islands),
         symbols=tuple(source.symbol for source in renderer.sources),
         template=template,
+        failures=tuple(renderer.failures),
     )
     shown = {source.path for source in renderer.sources}
     for island in renderer.islands:

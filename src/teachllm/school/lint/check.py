@@ -49,7 +49,7 @@ def lint_lesson(course: Course, lesson_id: str, requirements: Requirements) -> l
             continue
         try:
             documents[lang] = read_document(lesson.file(f"lesson.{lang}.md"), lang)
-            render(lesson_id, lang, course)
+            problems += render(lesson_id, lang, course).failures
         except LessonError as error:
             problems += error.problems
     problems += text_problems(course, documents, requirements)
