@@ -226,8 +226,8 @@ class PageRenderer(RendererHTML):
         path = self.loaded.lesson.file("figures.py")
         detail = f"{type(error).__name__}: {error}"
         message = Both(f"{what.zh} 出错：{detail}", f"{what.en} failed: {detail}")
-        self.document.problems.append(Problem(path, line_in(path, error), message))
-        return ""
+        self.failures.append(Problem(path, line_in(path, error), message))
+        return message.get(self.lang)
 
     # Inside a sentence
 
