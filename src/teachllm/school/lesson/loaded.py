@@ -1,4 +1,4 @@
-"""A lesson's live parts: figures, labs and values, its exercise and its cards."""
+"""A lesson's live parts: figures, labs and values, and its exercise."""
 
 from __future__ import annotations
 
@@ -49,13 +49,6 @@ class LoadedLesson:
         from teachllm.school.exercise import exercise
 
         return exercise(self.lesson.id)
-
-    @property
-    def cards(self) -> Any:
-        """The cards of ``cards.yaml``. Raises :class:`LessonError`."""
-        from teachllm.school.cards import load_cards
-
-        return load_cards(self.lesson)
 
     def figure(self, name: str) -> FigureSpec:
         """Raises ``LookupError`` naming the figures that there are."""
