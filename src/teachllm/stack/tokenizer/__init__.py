@@ -31,7 +31,7 @@ from teachllm.stack.tokenizer.sentencepiece_text import (
     sentencepiece_restore,
 )
 from teachllm.stack.tokenizer.streaming import StreamDecoder
-from teachllm.stack.tokenizer.tokenizer import Tokenizer, count_pieces
+from teachllm.stack.tokenizer.tokenizer import Tokenizer, count_pieces, learn_merges
 from teachllm.stack.tokenizer.unigram import unigram_encode, unigram_nbest, unigram_viterbi
 from teachllm.stack.tokenizer.unigram_training import train_unigram
 from teachllm.stack.tokenizer.vocabulary import Vocabulary
@@ -58,6 +58,7 @@ __all__ = [
     "count_pieces",
     "count_space_words",
     "iter_merges",
+    "learn_merges",
     "merge_pair",
     "most_frequent_pair",
     "pair_scores",

@@ -73,7 +73,7 @@ def _vocabulary_from_json(content: Any) -> Vocabulary:
     )
     if model.get("unk_token") is not None and vocabulary.missing_bytes:
         raise ValueError(
-            f"{len(vocabulary.missing_bytes)} bytes have no token and become unk_token {model['unk_token']!r}; "
+            f"{len(vocabulary.missing_bytes)} bytes have no token, hence unk_token {model['unk_token']!r}; "
             "a byte-level vocabulary with an unknown token is not supported"
         )
     return vocabulary

@@ -6,22 +6,29 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import regex
 
 from teachllm.stack.tokenizer import formats
-from teachllm.stack.tokenizer.bpe import Merge, bpe_encode, bpe_encode_long, iter_merges
+from teachllm.stack.tokenizer.bpe import Merge, Pair, bpe_encode, bpe_encode_long, iter_merges
 from teachllm.stack.tokenizer.merge_table import merge_table
 from teachllm.stack.tokenizer.pretokenize import GPT2, Pattern, as_pattern, split_pieces
 from teachllm.stack.tokenizer.vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from teachllm.stack.tokenizer.fast.encoder import Encoder
+
 Special = Literal["none", "all"] | Collection[str]
 LONG_PIECE = 64  # bytes: from here on the heap beats rescanning
 CACHED_PIECES = 1 << 16
+FAST_FROM = (
+    1 << 18
+)  # characters from which the compiled code is worth loading; once loaded, it takes over earlier
+FAST_WHEN_LOADED = 1 << 9
 
 
 class Tokenizer:
@@ -38,6 +45,7 @@ class Tokenizer:
         self._missing_bytes = vocabulary.missing_bytes
         self._table = merge_table(vocabulary)
         self._cache: dict[str, list[int]] = {}
+        self._fast_encoders: list[Encoder] = []  # idle ones; each thread takes one and puts it back
 
     # Constructors --------------------------------------------------------------------------------------
 
@@ -57,25 +65,40 @@ class Tokenizer:
         stops the training. Special tokens found in the texts are text. ValueError when vocab_size < 256 +
         special tokens.
         """
-        pattern = as_pattern(pattern)
         special_tokens = list(special_tokens)
-        if repeated := [text for text, count in Counter(special_tokens).items() if count > 1]:
-            raise ValueError(f"special tokens given more than once: {repeated}")
         num_merges = vocab_size - 256 - len(special_tokens)
         if num_merges < 0:
             raise ValueError(
                 f"vocab_size is {vocab_size}, but the 256 bytes and {len(special_tokens)} special tokens "
                 f"need at least {256 + len(special_tokens)}"
             )
-        tokens = {byte: bytes([byte]) for byte in range(256)}
         merges = []
-        for merge in islice(iter_merges(count_pieces(texts, pattern)), num_merges):
-            tokens[merge.new_id] = merge.token
+        for merge in islice(learn_merges(texts, pattern), num_merges):
             merges.append(merge.pair)
             if progress is not None:
                 progress(merge)
+        return cls.from_merges(merges, pattern=pattern, special_tokens=special_tokens)
+
+    @classmethod
+    def from_merges(
+        cls, merges: Iterable[Pair], *, pattern: Pattern | str = GPT2, special_tokens: Collection[str] = ()
+    ) -> Tokenizer:
+        """The tokenizer that merges such as those of `train_bpe` make: 256 bytes, an id a merge, special
+        tokens.
+        """
+        merges = list(merges)
+        special_tokens = list(special_tokens)
+        if repeated := [text for text, count in Counter(special_tokens).items() if count > 1]:
+            raise ValueError(f"special tokens given more than once: {repeated}")
+        tokens = {byte: bytes([byte]) for byte in range(256)}
+        for rank, (left, right) in enumerate(merges):
+            if left not in tokens or right not in tokens:
+                raise ValueError(
+                    f"merge {rank} joins ids {left} and {right}, but only ids below {len(tokens)} exist yet"
+                )
+            tokens[len(tokens)] = tokens[left] + tokens[right]
         specials = {text: len(tokens) + i for i, text in enumerate(special_tokens)}
-        return cls(Vocabulary(tokens, merges, specials, pattern))
+        return cls(Vocabulary(tokens, merges, specials, as_pattern(pattern)))
 
     @classmethod
     def from_tokenizer_json(cls, path: str | os.PathLike[str]) -> Tokenizer:
@@ -116,24 +139,58 @@ class Tokenizer:
             if isinstance(part, int):
                 ids.append(part)
             else:
-                ids += self._encode_ordinary(part)
+                encoded = self._encode_ordinary(part)
+                ids += encoded if isinstance(encoded, list) else encoded.tolist()
         return ids
 
     def encode_to_array(self, text: str, *, special: Special = "none") -> np.ndarray:
-        """`encode` as an int32 array, without a Python integer for every id: for corpora."""
-        return np.array(self.encode(text, special=special), dtype=np.int32)
+        """`encode` as an int32 array: for corpora, where a Python integer for every id takes longer than
+        the rest.
+        """
+        parts = [
+            np.array([part] if isinstance(part, int) else self._encode_ordinary(part), dtype=np.int32)
+            for part in self._split_special(_without_surrogates(text), special)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def encode_bytes(self, data: bytes) -> list[int]:
-        """Ids of bytes that need not be UTF-8: `decode_bytes` gives them back exactly.
+        """Ids of bytes that need not be UTF-8: without a normalization, `decode_bytes` gives them back
+        exactly.
 
         A byte that is not part of a valid character counts as one symbol that is neither letter, digit nor
         space.
         """
-        return self._encode_ordinary(data.decode("utf-8", "surrogateescape"))
+        encoded = self._encode_ordinary(data.decode("utf-8", "surrogateescape"))
+        return encoded if isinstance(encoded, list) else encoded.tolist()
 
-    def _encode_ordinary(self, text: str) -> list[int]:
+    def _encode_ordinary(self, text: str) -> list[int] | np.ndarray:
         if self.vocabulary.normalization is not None:
             text = unicodedata.normalize(self.vocabulary.normalization, text)
+        encoder = self._fast_encoder(len(text))
+        if encoder is None:
+            return self._encode_readable(text)
+        try:
+            return encoder.encode(text.encode("utf-8", "surrogateescape"))
+        finally:
+            self._fast_encoders.append(encoder)
+
+    def _fast_encoder(self, text_length: int) -> Encoder | None:
+        """A compiled encoder that no other thread is using, or None where the readable way is quicker or
+        the only one.
+
+        Loading the compiled code takes a second, and compiling it several, once on a machine: a short text
+        never waits for that.
+        """
+        if text_length < (FAST_WHEN_LOADED if self._fast_encoders else FAST_FROM):
+            return None
+        try:
+            return self._fast_encoders.pop()
+        except IndexError:
+            from teachllm.stack.tokenizer.fast.encoder import Encoder, can_encode
+
+            return Encoder(self.vocabulary, self._table) if can_encode(self.vocabulary, self._table) else None
+
+    def _encode_readable(self, text: str) -> list[int]:
         ids: list[int] = []
         for piece in split_pieces(text, self.vocabulary.pattern):
             piece_ids = self._cache.get(piece)
@@ -227,6 +284,30 @@ class Tokenizer:
         return ValueError(
             f"id {token_id!r} is not in this vocabulary, whose ids run from 0 to {self.vocab_size - 1}"
         )
+
+
+def learn_merges(texts: Iterable[str], pattern: Pattern | str = GPT2) -> Iterator[Merge]:
+    """The merges that training on `texts` learns, one by one, until no pair is left: for showing, and
+    stopping, a training while it runs. The merges of `iter_merges(count_pieces(texts))`, compiled when
+    there is enough text.
+    """
+    if isinstance(texts, str):
+        raise TypeError("texts is one string; give an iterable of texts, such as [text]")
+    pattern = as_pattern(pattern)
+    texts = iter(texts)
+    head: list[str] = []
+    n_characters = 0
+    while n_characters < FAST_FROM and (text := next(texts, None)) is not None:
+        head.append(text)
+        n_characters += len(text)
+    if n_characters >= FAST_FROM:
+        from teachllm.stack.tokenizer.fast.pieces import has_state_machine
+        from teachllm.stack.tokenizer.fast.trainer import count_pieces_fast, iter_merges_fast
+
+        if has_state_machine(pattern):
+            encoded = (_without_surrogates(text).encode() for text in chain(head, texts))
+            return iter_merges_fast(*count_pieces_fast(encoded, pattern))
+    return iter_merges(count_pieces(chain(head, texts), pattern))
 
 
 def count_pieces(texts: Iterable[str], pattern: Pattern = GPT2) -> Counter[bytes]:

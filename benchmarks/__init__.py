@@ -1,0 +1,1 @@
+"""Side-by-side timings against the reference libraries: `make bench NAME=bpe`."""
