@@ -10,64 +10,64 @@ Chinese locale. Word statistics are those of real text, grammar is not: neighbou
 from __future__ import annotations
 
 import ast
+import itertools
 import random
 import sysconfig
+import warnings
 from collections.abc import Iterator
-from importlib.util import find_spec
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
+from pydoc_data import topics
+
+import jieba
+import numpy
+from babel import Locale
 
 
 def mixed_text(size: int = 10_000_000, seed: int = 0) -> str:
-    """About `size` UTF-8 bytes of text."""
+    """About `size` UTF-8 bytes of text: the documents, a newline between them."""
+    return "\n".join(mixed_documents(size, seed))
+
+
+def mixed_documents(size: int = 10_000_000, seed: int = 0) -> list[str]:
+    """Documents of a few hundred characters, about `size` UTF-8 bytes in all."""
     rng = random.Random(seed)
     standard_library = Path(sysconfig.get_paths()["stdlib"])
-    code = _cycle(_blocks(_sources(standard_library), rng))
-    english = _cycle(_blocks(_english(standard_library), rng))
-    chinese = _chinese_sentences(rng)
-    parts: list[str] = []
+    kinds = [
+        itertools.cycle(_blocks(_sources(standard_library, {"site-packages", "idlelib", "lib2to3"}), rng)),
+        itertools.cycle(_blocks(_english(standard_library), rng)),
+        _chinese_sentences(rng),
+    ]
+    documents: list[str] = []
     sizes = [0, 0, 0]
     while sum(sizes) < size:
         kind = sizes.index(min(sizes))
-        part = next((code, english, chinese)[kind])
-        parts.append(part)
-        sizes[kind] += len(part.encode())
-    return "\n".join(parts)
+        documents.append(next(kinds[kind]))
+        sizes[kind] += len(documents[-1].encode())
+    return documents
 
 
-def _sources(folder: Path) -> Iterator[str]:
+def _sources(folder: Path, without: set[str]) -> Iterator[str]:
     for path in sorted(folder.rglob("*.py")):
-        if not {"site-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__"} & set(path.parts):
+        if not {"test", "tests", "__pycache__", *without} & set(path.relative_to(folder).parts):
             yield path.read_text(encoding="utf-8", errors="replace")
 
 
 def _english(standard_library: Path) -> Iterator[str]:
-    numpy = find_spec("numpy")
-    folders = [standard_library]
-    if numpy is not None and numpy.origin is not None:
-        folders.append(Path(numpy.origin).parent)
-    for folder in folders:
-        for source in _sources_with_docstrings(folder):
-            try:
+    for source in chain(
+        _sources(standard_library, {"site-packages"}), _sources(Path(numpy.__file__).parent, set())
+    ):
+        try:
+            with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
                 tree = ast.parse(source)
-            except (SyntaxError, ValueError):
-                continue
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                    docstring = ast.get_docstring(node)
-                    if docstring is not None and len(docstring) > 200:
-                        yield docstring
-    from pydoc_data import topics
-
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                docstring = ast.get_docstring(node)
+                if docstring is not None and len(docstring) > 200:
+                    yield docstring
     yield from topics.topics.values()
-
-
-def _sources_with_docstrings(folder: Path) -> Iterator[str]:
-    for path in sorted(folder.rglob("*.py")):
-        if not {"test", "tests", "__pycache__"} & set(path.parts[len(folder.parts) :]) and (
-            "site-packages" not in path.parts[len(folder.parts) :]
-        ):
-            yield path.read_text(encoding="utf-8", errors="replace")
 
 
 def _blocks(texts: Iterator[str], rng: random.Random) -> list[str]:
@@ -84,15 +84,7 @@ def _blocks(texts: Iterator[str], rng: random.Random) -> list[str]:
     return blocks
 
 
-def _cycle(blocks: list[str]) -> Iterator[str]:
-    while True:
-        yield from blocks
-
-
 def _chinese_sentences(rng: random.Random) -> Iterator[str]:
-    import jieba
-    from babel import Locale
-
     dictionary = Path(jieba.__file__).parent / "dict.txt"
     entries = [line.split(" ") for line in dictionary.read_text(encoding="utf-8").splitlines()]
     words = [entry[0] for entry in entries]

@@ -27,8 +27,7 @@ LONG_PIECE = 64  # bytes: from here on the heap beats rescanning
 CACHED_PIECES = 1 << 16
 FAST_FROM = (
     1 << 18
-)  # characters from which the compiled code is worth loading; once loaded, it takes over earlier
-FAST_WHEN_LOADED = 1 << 9
+)  # characters from which the compiled code is worth loading  # characters from which the compiled code is worth loading; once loaded, it takes over earlier
 
 
 class Tokenizer:
@@ -181,7 +180,7 @@ class Tokenizer:
         Loading the compiled code takes a second, and compiling it several, once on a machine: a short text
         never waits for that.
         """
-        if text_length < (FAST_WHEN_LOADED if self._fast_encoders else FAST_FROM):
+        if not self._fast_encoders and text_length < FAST_FROM:
             return None
         try:
             return self._fast_encoders.pop()

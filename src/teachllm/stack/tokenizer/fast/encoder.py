@@ -56,7 +56,7 @@ class Encoder:
         out = np.empty(len(text), dtype=np.int32)  # a token has at least one byte
         start = size = 0
         while start < len(text):
-            n_pieces = piece_ends(text, start, self._style, self._classes, self._block_ends)
+            n_pieces = piece_ends(text, start, len(text), self._style, self._classes, self._block_ends)
             ends = self._block_ends[:n_pieces]
             end = int(ends[-1])
             self._make_room(n_pieces, end - start)

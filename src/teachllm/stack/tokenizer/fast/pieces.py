@@ -37,35 +37,35 @@ def split_pieces_fast(data: bytes, pattern: Pattern) -> list[bytes]:
     """`split_pieces` on UTF-8 bytes, which may be broken: an invalid byte is one symbol of no class."""
     array = np.frombuffer(data, dtype=np.uint8)
     ends = np.empty(len(data), dtype=np.int64)
-    count = piece_ends(array, 0, STYLES[pattern], unicode_classes(), ends)
+    count = piece_ends(array, 0, len(array), STYLES[pattern], unicode_classes(), ends)
     starts = [0, *ends[:count].tolist()]
     return [data[start:end] for start, end in pairwise(starts)]
 
 
 @compiled
-def piece_ends(data, start, style, classes, ends):
-    """Fill `ends` with the ends of the pieces from `start` on, until it is full or the data is; returns how
-    many.
+def piece_ends(data, start, stop, style, classes, ends):
+    """Fill `ends` with the ends of the pieces of data[start:stop], until it is full or all are there; returns
+    how many.
     """
     count = 0
-    while start < len(data) and count < len(ends):
-        start = piece_end(data, start, style, classes)
+    while start < stop and count < len(ends):
+        start = piece_end(data, start, stop, style, classes)
         ends[count] = start
         count += 1
     return count
 
 
 @inlined
-def piece_end(data, i, style, classes):
-    n = len(data)
-    first, after = char_at(data, i, classes)
+def piece_end(data, i, n, style, classes):
+    """End of the piece that starts at `i` in a text that ends at `n`."""
+    first, after = char_at(data, i, n, classes)
     is_other = first & (LETTER | NUMBER | SPACE) == 0
-    following = char_at(data, after, classes)[0] if after < n else END
+    following = char_at(data, after, n, classes)[0] if after < n else END
     has_following = after < n
 
     if style == _GPT2 or style == _SMOLLM2:  # noqa: SIM109  (a kernel)
         if data[i] == APOSTROPHE:  # 's|'t|'re|…
-            end = contraction_end(data, i, False)
+            end = contraction_end(data, i, n, False)
             if end > i:
                 return end
         if style == _SMOLLM2 and first & NUMBER:  # \p{N}
@@ -73,63 +73,62 @@ def piece_end(data, i, style, classes):
         led_by_blank = data[i] == BLANK and has_following and following & SPACE == 0
         lead = following if led_by_blank else first
         if lead & LETTER:  # ?\p{L}+
-            return run_end(data, after, LETTER, classes)
+            return run_end(data, after, n, LETTER, classes)
         if lead & NUMBER and style != _SMOLLM2:  # ?\p{N}+
-            return run_end(data, after, NUMBER, classes)
+            return run_end(data, after, n, NUMBER, classes)
         if lead & (NUMBER | SPACE) == 0:  # ?[^\s\p{L}\p{N}]+
-            return other_end(data, after, classes)
-        return space_end(data, i, style, classes)
+            return other_end(data, after, n, classes)
+        return space_end(data, i, n, style, classes)
 
     if style == _O200K:
         takes_prefix = first & (LETTER | NUMBER | NEWLINE) == 0  # [^\r\n\p{L}\p{N}]?
         end = -1
         if takes_prefix:
-            end = word_end(data, after, classes)
+            end = word_end(data, after, n, classes)
         if end < 0:
-            end = word_end(data, i, classes)
+            end = word_end(data, i, n, classes)
         if end < 0 and takes_prefix:
-            end = capitals_end(data, after, classes)
+            end = capitals_end(data, after, n, classes)
         if end < 0:
-            end = capitals_end(data, i, classes)
+            end = capitals_end(data, i, n, classes)
         if end >= 0:
-            return contraction_end(data, end, True)
+            return contraction_end(data, end, n, True)
     else:
         if data[i] == APOSTROPHE:  # (?i:'s|'t|'re|…)
-            end = contraction_end(data, i, True)
+            end = contraction_end(data, i, n, True)
             if end > i:
                 return end
         if first & LETTER:  # \p{L}+
-            return run_end(data, after, LETTER, classes)
+            return run_end(data, after, n, LETTER, classes)
         if first & (NUMBER | NEWLINE) == 0 and following & LETTER:  # [^\r\n\p{L}\p{N}]\p{L}+
-            return run_end(data, after, LETTER, classes)
+            return run_end(data, after, n, LETTER, classes)
 
     if first & NUMBER:  # \p{N} or \p{N}{1,3}
         if style != _QWEN2:
             for _ in range(2):
                 if after < n:
-                    next_class, next_after = char_at(data, after, classes)
+                    next_class, next_after = char_at(data, after, n, classes)
                     if next_class & NUMBER:
                         after = next_after
         return after
     if is_other or (data[i] == BLANK and has_following and following & (LETTER | NUMBER | SPACE) == 0):
-        end = other_end(data, after, classes)  # ?[^\s\p{L}\p{N}]+[\r\n]*, with / for o200k
+        end = other_end(data, after, n, classes)  # ?[^\s\p{L}\p{N}]+[\r\n]*, with / for o200k
         while end < n and (data[end] == 13 or data[end] == 10 or (style == _O200K and data[end] == SLASH)):
             end += 1
         return end
-    return space_end(data, i, style, classes)
+    return space_end(data, i, n, style, classes)
 
 
 @inlined
-def space_end(data, i, style, classes):
+def space_end(data, i, n, style, classes):
     """White space: up to its last newline (not GPT-2); else all of it at the end of the text; else all but
     the last character, which may lead the next word; else the one character.
     """
-    n = len(data)
     end = last = i
     newline_end = -1
     stop = END
     while end < n:
-        stop, after = char_at(data, end, classes)
+        stop, after = char_at(data, end, n, classes)
         if stop & SPACE == 0:
             break
         last = end
@@ -144,16 +143,16 @@ def space_end(data, i, style, classes):
 
 
 @compiled
-def word_end(data, i, classes):
+def word_end(data, i, n, classes):
     """UPPER*LOWER+ of o200k from `i`, or -1: capitals give back until a caseless character can be the
     LOWER.
     """
     end = i
     caseless_end = -1
-    while end < len(data):
-        char_class, after = char_at(data, end, classes)
+    while end < n:
+        char_class, after = char_at(data, end, n, classes)
         if char_class & UPPER == 0:
-            return run_end(data, after, LOWER, classes) if char_class & LOWER else caseless_end
+            return run_end(data, after, n, LOWER, classes) if char_class & LOWER else caseless_end
         end = after
         if char_class & LOWER:
             caseless_end = end
@@ -161,16 +160,16 @@ def word_end(data, i, classes):
 
 
 @compiled
-def capitals_end(data, i, classes):
+def capitals_end(data, i, n, classes):
     """UPPER+LOWER* of o200k from `i`, or -1."""
-    end = run_end(data, i, UPPER, classes)
-    return run_end(data, end, LOWER, classes) if end > i else -1
+    end = run_end(data, i, n, UPPER, classes)
+    return run_end(data, end, n, LOWER, classes) if end > i else -1
 
 
 @inlined
-def run_end(data, i, wanted, classes):
-    while i < len(data):
-        char_class, after = char_at(data, i, classes)
+def run_end(data, i, n, wanted, classes):
+    while i < n:
+        char_class, after = char_at(data, i, n, classes)
         if char_class & wanted == 0:
             break
         i = after
@@ -178,9 +177,9 @@ def run_end(data, i, wanted, classes):
 
 
 @inlined
-def other_end(data, i, classes):
-    while i < len(data):
-        char_class, after = char_at(data, i, classes)
+def other_end(data, i, n, classes):
+    while i < n:
+        char_class, after = char_at(data, i, n, classes)
         if char_class & (LETTER | NUMBER | SPACE):
             break
         i = after
@@ -188,11 +187,10 @@ def other_end(data, i, classes):
 
 
 @compiled
-def contraction_end(data, i, ignore_case):
+def contraction_end(data, i, n, ignore_case):
     """End of 's 't 'm 'd 're 've 'll at `i`, or `i` when there is none. Ignoring case, ſ (U+017F) is an s
     too.
     """
-    n = len(data)
     if i + 1 >= n or data[i] != APOSTROPHE:
         return i
     fold = 32 if ignore_case else 0
@@ -209,19 +207,19 @@ def contraction_end(data, i, ignore_case):
 
 
 @inlined
-def char_at(data, i, classes):
+def char_at(data, i, n, classes):
     """Class of the character at `i`, and where the next one starts. An invalid byte is a character of class
     0.
     """
     if data[i] < 0x80:
         return np.int64(classes[data[i]]), i + 1
-    return wide_char_at(data, i, classes)
+    return wide_char_at(data, i, n, classes)
 
 
 @compiled
-def wide_char_at(data, i, classes):
+def wide_char_at(data, i, n, classes):
     b0 = np.int64(data[i])
-    left = len(data) - i
+    left = n - i
     if 0xC2 <= b0 <= 0xDF and left >= 2:
         b1 = np.int64(data[i + 1])
         if b1 & 0xC0 == 0x80:

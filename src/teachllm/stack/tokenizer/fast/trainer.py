@@ -9,7 +9,7 @@ is then passed over.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import accumulate, islice
 
 import numpy as np
 
@@ -35,19 +35,39 @@ def count_pieces_fast(texts: Iterable[bytes], pattern: Pattern) -> tuple[PieceTa
     counts = np.zeros(len(table.ends), dtype=np.int64)
     ends = np.empty(BLOCK_PIECES, dtype=np.int64)
     numbers = np.empty(BLOCK_PIECES, dtype=np.int32)
-    for text in texts:
-        data = np.frombuffer(text, dtype=np.uint8)
-        start = 0
-        while start < len(data):
-            n_pieces = piece_ends(data, start, STYLES[pattern], unicode_classes(), ends)
-            end = int(ends[n_pieces - 1])
-            if not table.has_room(n_pieces, end - start):
-                table.grow(n_pieces, end - start)
-                counts = np.concatenate([counts, np.zeros(len(table.ends) - len(counts), dtype=np.int64)])
-            table.number(data, start, ends[:n_pieces], numbers)
-            add_counts(numbers[:n_pieces], counts)
-            start = end
+    style, classes = STYLES[pattern], unicode_classes()
+    for batch in _batches(texts):
+        data = np.frombuffer(b"".join(batch), dtype=np.uint8)
+        start = filled = 0
+        for stop in accumulate(map(len, batch)):
+            text_start = start if filled == 0 else int(ends[filled - 1])
+            while text_start < stop:
+                filled += piece_ends(data, text_start, stop, style, classes, ends[filled:])
+                text_start = int(ends[filled - 1])
+                if filled == BLOCK_PIECES or text_start == len(data):
+                    if not table.has_room(filled, text_start - start):
+                        table.grow(filled, text_start - start)
+                        counts = np.concatenate([counts, np.zeros(len(table.ends) - len(counts), np.int64)])
+                    table.number(data, start, ends[:filled], numbers)
+                    add_counts(numbers[:filled], counts)
+                    start, filled = text_start, 0
     return table, counts[: table.count]
+
+
+def _batches(texts: Iterable[bytes], size: int = 1 << 20) -> Iterator[list[bytes]]:
+    """The texts in groups of about `size` bytes: a call of a kernel costs as much as a hundred bytes of
+    text.
+    """
+    batch: list[bytes] = []
+    n_bytes = 0
+    for text in texts:
+        batch.append(text)
+        n_bytes += len(text)
+        if n_bytes >= size:
+            yield batch
+            batch, n_bytes = [], 0
+    if n_bytes:
+        yield batch
 
 
 def iter_merges_fast(table: PieceTable, counts: np.ndarray) -> Iterator[Merge]:
