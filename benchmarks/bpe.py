@@ -45,8 +45,8 @@ def main() -> None:
         f"{arguments.megabytes:g} MB in {len(documents)} documents: a third each of Python sources, English "
         "docstrings and Chinese of drawn words",
         "training: from the list of documents to a usable tokenizer",
-        "encoding, fresh: a new tokenizer in every run, so that each distinct piece is merged once in the run; "
-        "warm: our memory of pieces is kept from the run before, on the same text. The code is compiled in both",
+        "encoding, fresh: a new tokenizer in every run, so that each distinct piece is merged once in it; "
+        "warm: our memory of pieces is kept from the run before, on the same text. Both are compiled",
         "tokenizers keeps a cache of its own from run to run; tiktoken has none",
         "like is compared with like: list[int] with list[int], an array with tiktoken's encode_to_numpy",
     ]

@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -62,6 +63,8 @@ def _vocabulary_from_json(content: Any) -> Vocabulary:
             raise ValueError(f"BPE option {option} = {model[option]!r} is not supported")
     special_tokens = _added_tokens(content.get("added_tokens") or [])
     vocab: dict[str, int] = model["vocab"]
+    if repeated := [i for i, count in Counter(vocab.values()).items() if count > 1]:
+        raise ValueError(f"several tokens share an id: {repeated[:5]}")
     tokens = {i: printable_to_bytes(text) for text, i in vocab.items() if special_tokens.get(text) != i}
     vocabulary = Vocabulary(
         tokens=tokens,

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 Special = Literal["none", "all"] | Collection[str]
 LONG_PIECE = 64  # bytes: from here on the heap beats rescanning
 CACHED_PIECES = 1 << 16
-FAST_FROM = (
-    1 << 18
-)  # characters from which the compiled code is worth loading  # characters from which the compiled code is worth loading; once loaded, it takes over earlier
+FAST_FROM = 1 << 18  # characters: from here on the compiled code is worth loading
 
 
 class Tokenizer:
@@ -197,7 +195,8 @@ class Tokenizer:
                 piece_ids = self._encode_piece(piece.encode("utf-8", "surrogateescape"))
                 if len(self._cache) >= CACHED_PIECES:
                     self._cache.clear()
-                self._cache[piece] = piece_ids
+                if len(piece) < LONG_PIECE:
+                    self._cache[piece] = piece_ids
             ids += piece_ids
         return ids
 
