@@ -23,6 +23,7 @@ from teachllm.stack.tokenizer.pretokenize import Pattern
 SYMBOL_BITS = 21  # two symbols make a key of 42 bits
 MAX_MERGES = (1 << SYMBOL_BITS) - 1024
 BLOCK_PIECES = 1 << 16
+FIRST_SLOTS = 1 << 17  # twice the pairs of bytes
 STEPS = 64  # merges in one call of the kernel: between two calls a caller may stop
 KEY, COUNT, LIST_START, LIST_SIZE = range(4)  # the fields of a slot; KEY holds key + 1, so that 0 is empty
 START, SIZE, TIMES = range(3)  # the fields of a word
@@ -83,12 +84,14 @@ def _steps(table: PieceTable, counts: np.ndarray) -> Iterator[tuple[int, int, in
     sizes = np.diff(ends, prepend=0)
     words = np.stack([ends - sizes, sizes, counts], axis=1)
     symbols = table.arena[: table.n_bytes].astype(np.int32)
-    slots = np.zeros(4 << 17, dtype=np.int64)
+    slots = np.zeros(4 * FIRST_SLOTS, dtype=np.int64)
     # Every merge shortens the symbols by one and lists a word at most twice; the first lists hold each
     # symbol once.
     lists = np.empty(3 * len(symbols), dtype=np.int32)
     events = np.empty(2 * len(symbols), dtype=np.int64)
-    heap = np.empty(2 << 17, dtype=np.int64)
+    heap = np.empty(
+        len(slots) // 4, dtype=np.int64
+    )  # two integers a pair, and at most half the slots are taken
     state = np.zeros(3, dtype=np.int64)
     byte_pairs = np.zeros((1 << 16, 4), dtype=np.int64)
     count_byte_pairs(symbols, words, byte_pairs, slots, lists, heap, state)
@@ -104,8 +107,7 @@ def _steps(table: PieceTable, counts: np.ndarray) -> Iterator[tuple[int, int, in
             larger = np.zeros(2 * len(slots), dtype=np.int64)
             move_slots(slots, larger)
             slots = larger
-            heap = np.concatenate([heap[: 2 * state[HEAP_SIZE]], np.empty(len(heap), dtype=np.int64)])
-            heap = np.concatenate([heap, np.empty(len(slots) // 2 - len(heap), dtype=np.int64)])
+            heap = np.concatenate([heap, np.empty(len(slots) // 4 - len(heap), dtype=np.int64)])
 
 
 @compiled
