@@ -40,7 +40,9 @@ from teachllm.stack.tokenizer.tokenizer import FAST_FROM
 
 patterns = pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 # Every character that some branch of a pattern asks for, and a few of each class.
-TELLING = " \n\r\t/'sSſtTmMdDlLrReEvV19a.-_ÀʰǅⅧ½中あ\u0301\u0903\u200d\u3000\u00a0\u2028\x1c👍🏽\U0010ffff\ue000"
+TELLING = (
+    " \n\r\t/'sSſtTmMdDlLrReEvV19a.-_ÀʰǅⅧ½中あ\u0301\u0903\u200d\u3000\u00a0\u2028\x1c👍🏽\U0010ffff\ue000"
+)
 telling_text = st.text(st.sampled_from(TELLING), max_size=24)
 BYTES = [bytes([byte]) for byte in b"a' \n9\x80\xbf\xc0\xc2\xe0\xe4\xed\xa0\xf0\x9f\xf4\x90\xf5\xff"]
 broken_bytes = st.lists(
