@@ -202,6 +202,21 @@ def test_long_text_takes_the_compiled_path_and_gives_the_same_ids() -> None:
     assert all(type(token_id) is int for token_id in ids[:10])
 
 
+def test_an_interrupted_encoder_is_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may know a piece without its ids."""
+    tokenizer = Tokenizer(trained("gpt2").vocabulary)
+    text = "".join(corpus()) * (FAST_FROM // len("".join(corpus())) + 1)
+
+    def interrupt(*arrays: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fast_encoder, "encode_pieces", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            tokenizer.encode(text)
+    assert tokenizer.encode(text) == tokenizer._encode_readable(text)
+
+
 def test_only_known_patterns_are_compiled() -> None:
     vocabulary = Vocabulary({i: bytes([i]) for i in range(256)}, [], pattern=Pattern("custom", (r"\w+",)))
     assert not can_encode(vocabulary, merge_table(vocabulary))

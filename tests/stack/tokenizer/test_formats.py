@@ -39,6 +39,13 @@ def test_what_is_saved_is_read_back(saved: Path) -> None:
     assert list(saved.parent.glob("*.part")) == []
 
 
+def test_a_pattern_may_be_written_as_what_to_keep(saved: Path) -> None:
+    before = Tokenizer.train([TEXT], 280, pattern="llama3")
+    before.save(saved)
+    change(saved, lambda c: c["pre_tokenizer"]["pretokenizers"][0].update(behavior="Removed", invert=True))
+    assert Tokenizer.from_tokenizer_json(saved).vocabulary == before.vocabulary
+
+
 def test_merges_may_be_written_as_one_string(saved: Path) -> None:
     before = Tokenizer.from_tokenizer_json(saved).vocabulary
     change(saved, lambda c: c["model"].update(merges=[" ".join(pair) for pair in c["model"]["merges"]]))

@@ -131,9 +131,12 @@ def _pattern(pre_tokenizer: dict[str, Any] | None) -> Pattern:
 def _split_regex(step: dict[str, Any]) -> str:
     if step["type"] == "Digits":
         return r"\p{N}" if step["individual_digits"] else r"\p{N}+"
-    if step["type"] == "Split" and step["behavior"] == "Isolated" and not step.get("invert"):
-        source = step["pattern"].get("Regex")
-        if source is not None:
+    if step["type"] == "Split" and (source := step["pattern"].get("Regex")) is not None:
+        keeps_matches_only = step["behavior"] == "Removed" and step.get("invert")
+        matches_everything = named_pattern((source,)).name != "custom"
+        if (step["behavior"] == "Isolated" and not step.get("invert")) or (
+            keeps_matches_only and matches_everything
+        ):
             return source
     raise ValueError(
         f"pre-tokenizer {json.dumps(step, ensure_ascii=False)} is not supported; "

@@ -41,6 +41,7 @@ class Tokenizer:
         self._token_ids = {token: i for i, token in vocabulary.tokens.items()}
         self._missing_bytes = vocabulary.missing_bytes
         self._table = merge_table(vocabulary)
+        self._any_special = _any_of(self.special_tokens)
         self._cache: dict[str, list[int]] = {}
         self._fast_encoders: list[Encoder] = []  # idle ones; each thread takes one and puts it back
 
@@ -166,10 +167,9 @@ class Tokenizer:
         encoder = self._fast_encoder(len(text))
         if encoder is None:
             return self._encode_readable(text)
-        try:
-            return encoder.encode(text.encode("utf-8", "surrogateescape"))
-        finally:
-            self._fast_encoders.append(encoder)
+        ids = encoder.encode(text.encode("utf-8", "surrogateescape"))
+        self._fast_encoders.append(encoder)  # not when interrupted: it may then be half-way through a piece
+        return ids
 
     def _fast_encoder(self, text_length: int) -> Encoder | None:
         """A compiled encoder that no other thread is using, or None where the readable way is quicker or
@@ -211,39 +211,42 @@ class Tokenizer:
         """The stretches of ordinary text and, between them, the ids of the special tokens that are
         recognised.
         """
-        recognised = self._recognised(special)
-        if not recognised:
-            yield text
-            return
-        longest_first = sorted(recognised, key=len, reverse=True)
         position = 0
-        for match in regex.finditer("|".join(map(regex.escape, longest_first)), text):
-            yield text[position : match.start()]
-            yield self.special_tokens[match.group()]
-            position = match.end()
+        if (recognised := self._recognised(special)) is not None:
+            for match in recognised.finditer(text):
+                yield text[position : match.start()]
+                yield self.special_tokens[match.group()]
+                position = match.end()
         yield text[position:]
 
-    def _recognised(self, special: Special) -> Collection[str]:
+    def _recognised(self, special: Special) -> regex.Pattern[str] | None:
+        """What to look for in a text; None for nothing."""
         if special == "none":
-            return ()
+            return None
         if special == "all":
-            return self.special_tokens
+            return self._any_special
         if isinstance(special, str):
             raise ValueError(f'special is {special!r}: give "none", "all" or a set of special tokens')
         if unknown := sorted(set(special) - self.special_tokens.keys()):
             raise ValueError(
                 f"not special tokens of this vocabulary: {unknown}; it has {list(self.special_tokens)}"
             )
-        return special
+        return _any_of(special)
 
     # Ids to text ---------------------------------------------------------------------------------------
 
-    def decode(self, ids: Iterable[int], *, errors: str = "replace", skip_special: bool = False) -> str:
-        """Text of `ids`. `errors` is that of bytes.decode: ids may end in the middle of a character."""
+    def decode(
+        self, ids: Iterable[int] | np.ndarray, *, errors: str = "replace", skip_special: bool = False
+    ) -> str:
+        """Text of `ids`, integers or a one-dimensional array. `errors` is that of bytes.decode: ids may end
+        in the middle of a character.
+        """
         return self.decode_bytes(ids, skip_special=skip_special).decode("utf-8", errors)
 
-    def decode_bytes(self, ids: Iterable[int], *, skip_special: bool = False) -> bytes:
+    def decode_bytes(self, ids: Iterable[int] | np.ndarray, *, skip_special: bool = False) -> bytes:
         """The bytes that `ids` spell. ValueError for an id that is not in the vocabulary."""
+        if isinstance(ids, np.ndarray):
+            ids = ids.tolist()
         if skip_special:
             skipped = set(self.special_tokens.values())
             ids = [token_id for token_id in ids if token_id not in skipped]
@@ -286,8 +289,10 @@ class Tokenizer:
 
 def learn_merges(texts: Iterable[str], pattern: Pattern | str = GPT2) -> Iterator[Merge]:
     """The merges that training on `texts` learns, one by one, until no pair is left: for showing, and
-    stopping, a training while it runs. The merges of `iter_merges(count_pieces(texts))`, compiled when
-    there is enough text.
+    stopping, a training while it runs.
+
+    The most frequent pair goes first, among equals the one of smaller ids. These are the merges of
+    `iter_merges(count_pieces(texts))`, learned by compiled code when there is enough text.
     """
     if isinstance(texts, str):
         raise TypeError("texts is one string; give an iterable of texts, such as [text]")
@@ -315,6 +320,14 @@ def count_pieces(texts: Iterable[str], pattern: Pattern = GPT2) -> Counter[bytes
         pieces = Counter(split_pieces(_without_surrogates(text), pattern))
         counts.update({piece.encode(): count for piece, count in pieces.items()})
     return counts
+
+
+def _any_of(texts: Collection[str]) -> regex.Pattern[str] | None:
+    """A regular expression that finds any of `texts`, the longest where several begin; None when there are
+    none.
+    """
+    longest_first = sorted(texts, key=len, reverse=True)
+    return regex.compile("|".join(map(regex.escape, longest_first))) if texts else None
 
 
 def _without_surrogates(text: str) -> str:

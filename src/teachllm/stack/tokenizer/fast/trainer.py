@@ -89,9 +89,7 @@ def _steps(table: PieceTable, counts: np.ndarray) -> Iterator[tuple[int, int, in
     # symbol once.
     lists = np.empty(3 * len(symbols), dtype=np.int32)
     events = np.empty(2 * len(symbols), dtype=np.int64)
-    heap = np.empty(
-        len(slots) // 4, dtype=np.int64
-    )  # two integers a pair, and at most half the slots are taken
+    heap = np.empty(len(slots) // 4, dtype=np.int64)  # two integers a pair; half the slots stay empty
     state = np.zeros(3, dtype=np.int64)
     byte_pairs = np.zeros((1 << 16, 4), dtype=np.int64)
     count_byte_pairs(symbols, words, byte_pairs, slots, lists, heap, state)
