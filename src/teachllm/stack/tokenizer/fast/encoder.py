@@ -62,21 +62,19 @@ class Encoder:
             self._make_room(n_pieces, end - start)
             known = self._pieces.count
             self._pieces.number(text, start, ends, self._numbers)
-            self._merge_pieces(known)
+            self._merge_pieces(known, end - start)
             size = write_ids(self._numbers[:n_pieces], self._ids, self._ids_ends, out, size)
             start = end
         return out[:size].copy()
 
-    def _merge_pieces(self, first: int) -> None:
-        """The ids of the pieces from number `first` on."""
+    def _merge_pieces(self, first: int, n_bytes: int) -> None:
+        """The ids of the pieces from number `first` on, none of which is longer than `n_bytes`."""
         pieces = self._pieces
         if first == pieces.count:
             return
-        sizes = np.diff(pieces.ends[: pieces.count], prepend=0)[first:]
-        longest = int(sizes.max())
-        if self._scratch.shape[1] < longest:
-            self._scratch = np.empty((3, longest), dtype=np.int64)
-            self._heap = np.empty(2 * longest, dtype=np.int64)
+        if self._scratch.shape[1] < n_bytes:
+            self._scratch = np.empty((3, n_bytes), dtype=np.int64)
+            self._heap = np.empty(2 * n_bytes, dtype=np.int64)
         encode_pieces(
             pieces.arena, pieces.ends, first, pieces.count, self._merges, self._byte_merges, self._has_token,
             self._symbol_ids, self._scratch, self._heap, self._ids, self._ids_ends,
