@@ -31,7 +31,7 @@ from teachllm.stack.tokenizer import (
 from teachllm.stack.tokenizer.fast import encoder as fast_encoder
 from teachllm.stack.tokenizer.fast import trainer as fast_trainer
 from teachllm.stack.tokenizer.fast.encoder import Encoder, can_encode
-from teachllm.stack.tokenizer.fast.piece_table import PieceTable
+from teachllm.stack.tokenizer.fast.piece_table import MIX, PieceTable, piece_key
 from teachllm.stack.tokenizer.fast.pieces import split_pieces_fast
 from teachllm.stack.tokenizer.fast.trainer import count_pieces_fast, iter_merges_fast
 from teachllm.stack.tokenizer.fast.unicode_classes import CLASSES, unicode_classes
@@ -45,8 +45,14 @@ TELLING = (
 )
 telling_text = st.text(st.sampled_from(TELLING), max_size=24)
 BYTES = [bytes([byte]) for byte in b"a' \n9\x80\xbf\xc0\xc2\xe0\xe4\xed\xa0\xf0\x9f\xf4\x90\xf5\xff"]
+BROKEN = [
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+    b"\xe0\x80\xaf",
+    b"\xf0\x80\x80\xaf",
+]  # surrogate, too large, overlong
 broken_bytes = st.lists(
-    st.sampled_from([*BYTES, "猫".encode(), "👍".encode(), "\u0301".encode()]), max_size=12
+    st.sampled_from([*BYTES, *BROKEN, "猫".encode(), "👍".encode(), "\u0301".encode()]), max_size=12
 )
 
 
@@ -189,6 +195,28 @@ def test_growing_keeps_the_numbers_of_pieces() -> None:
     table.number(data, 0, ends, numbers)
     assert numbers.tolist() == [0, 1, 2, 3, 4, 0, 5, 1]
     assert table.pieces() == list(dict.fromkeys(words))
+
+
+def test_two_pieces_with_one_key_are_told_apart() -> None:
+    """The key of a long piece is a hash that can be turned around: the second half makes up for the first."""
+
+    def signed(value: int) -> int:
+        value &= (1 << 64) - 1
+        return value - (1 << 64) if value >> 63 else value
+
+    def after_first_word(word: bytes) -> int:
+        key = signed(int.from_bytes(word, "big", signed=True) * MIX)
+        return key ^ key >> 29
+
+    second = int.from_bytes(b"the same", "big", signed=True)
+    other = after_first_word(b"sixteen ") ^ after_first_word(b"fifteen ") ^ second
+    pieces = [b"sixteen the same", b"fifteen " + other.to_bytes(8, "big", signed=True)]
+    data = np.frombuffer(b"".join(pieces), dtype=np.uint8)
+    assert piece_key(data, 0, 16) == piece_key(data, 16, 32)
+    table = PieceTable()
+    numbers = np.empty(2, dtype=np.int32)
+    table.number(data, 0, np.array([16, 32]), numbers)
+    assert numbers.tolist() == [0, 1]
 
 
 def test_long_text_takes_the_compiled_path_and_gives_the_same_ids() -> None:

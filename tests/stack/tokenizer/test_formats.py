@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 
-from teachllm.stack.tokenizer import PATTERNS, SMOLLM2, Tokenizer, bytes_to_printable
+from teachllm.stack.tokenizer import PATTERNS, SMOLLM2, Tokenizer, Vocabulary, bytes_to_printable
 
 TEXT = "The cat sat on the mat, isn't it? 2024 的猫坐在垫子上。\n" * 4
 SPECIAL = ["<|end|>", "<|user|>"]
@@ -44,6 +45,18 @@ def test_a_pattern_may_be_written_as_what_to_keep(saved: Path) -> None:
     before.save(saved)
     change(saved, lambda c: c["pre_tokenizer"]["pretokenizers"][0].update(behavior="Removed", invert=True))
     assert Tokenizer.from_tokenizer_json(saved).vocabulary == before.vocabulary
+
+
+def test_pieces_that_are_tokens_may_be_taken_whole(tmp_path: Path) -> None:
+    tokens = {byte: bytes([byte]) for byte in range(256)} | {256: b"ab", 257: b"bca"}  # no merge makes bca
+    for whole_pieces, ids in ((True, [257]), (False, [98, 99, 97])):
+        vocabulary = Vocabulary(tokens, [(97, 98)], whole_pieces=whole_pieces)
+        Tokenizer(vocabulary).save(tmp_path / "tokenizer.json")
+        read = Tokenizer.from_tokenizer_json(tmp_path / "tokenizer.json")
+        assert read.vocabulary == vocabulary
+        assert read.encode("bca") == ids
+        reference = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+        assert reference.encode("bca").ids == ids
 
 
 def test_merges_may_be_written_as_one_string(saved: Path) -> None:
@@ -199,8 +212,6 @@ def test_a_gguf_file_without_a_key_is_refused(key: str) -> None:
 
 
 def test_several_ways_to_one_token_must_be_ranked_together() -> None:
-    from teachllm.stack.tokenizer import Vocabulary
-
     tokens = {0: b"a", 1: b"b", 2: b"c", 3: b"ab", 4: b"bc", 5: b"abc"}
     together = Tokenizer(Vocabulary(tokens, [(0, 1), (1, 2), (3, 2), (0, 4)]))
     assert together.encode("abc bc") == [5, 4]

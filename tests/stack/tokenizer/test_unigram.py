@@ -71,8 +71,9 @@ def test_equal_scores_go_to_the_longer_last_piece() -> None:
 
 def test_unknown_characters_stand_alone_and_cost_more_than_any_piece() -> None:
     assert unigram_viterbi("a猫b", {"a": -1.0, "b": -9.0}) == ["a", "猫", "b"]
-    assert unigram_viterbi("ab", {"a": -1.0, "ab": -11.5}) == ["ab"]  # a + unknown is -22.5
-    assert unigram_viterbi("ab", {"a": -1.0, "ab": -1.0}) == ["ab"]
+    unlikely = {"ab": -1.0, "a": -5.0, "bc": -5.0}  # ab + unknown c is -1 - (5 + 10), a + bc is -10
+    assert unigram_viterbi("abc", unlikely) == ["a", "bc"]
+    assert [cut for _, cut in unigram_nbest("abc", unlikely, 2)] == [["a", "bc"], ["ab", "c"]]
     assert unigram_viterbi("", {"a": -1.0}) == []
     assert unigram_viterbi("xy", {}) == ["x", "y"]
 
