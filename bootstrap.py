@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Set TeachLLM up and run it, with nothing but Python 3.11+ (the Makefile calls this; it also works without make).
+"""Set TeachLLM up and run it, with nothing but Python 3.11+ (the Makefile calls this).
 
     python3 bootstrap.py start     set up, open the studio
     python3 bootstrap.py test      set up, run every check and test
@@ -8,7 +8,7 @@
     python3 bootstrap.py bench X   run benchmarks/X.py beside its peer
     python3 bootstrap.py run ...   set up, then `teachllm ...`
 
-Setting up makes `.venv`, installs the versions of constraints.txt, bundles the web page and fetches the chat model.
+Setting up makes `.venv`, installs the versions of constraints.txt, bundles the web page, fetches the chat model.
 Each step leaves a stamp (a hash of what it was made from), so that the next start skips it.
 """
 
@@ -65,7 +65,7 @@ def main() -> int:
     }[arguments.command]()
 
 
-# ---------------------------------------------------------------- what the commands do once everything is there
+# ---------------------------------------------------------------- the commands, once everything is there
 
 
 def run_checks(extra: list[str]) -> int:
@@ -90,7 +90,9 @@ def run_checks(extra: list[str]) -> int:
 def run_benchmark(rest: list[str]) -> int:
     names = sorted(p.stem for p in (ROOT / "benchmarks").glob("*.py") if "__main__" in p.read_text("utf8"))
     if not rest or rest[0] not in names:
-        return fail(f"say which benchmark: {', '.join(names)}  (make bench NAME={names[0] if names else '…'})")
+        return fail(
+            f"say which benchmark: {', '.join(names)}  (make bench NAME={names[0] if names else '…'})"
+        )
     return run([str(PYTHON), "-m", f"benchmarks.{rest[0]}", *rest[1:]])
 
 
@@ -215,12 +217,14 @@ def page_inputs() -> str:
 def bundle_page() -> None:
     node, npm = find_node()
     quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
-    for command in ([*npm, "ci", "--ignore-scripts", *quiet], [node, "build.mjs"]):
-        if subprocess.run(command, cwd=FRONTEND, stdout=subprocess.DEVNULL).returncode:
-            raise SetupError(
-                f"bundling the page failed at: {' '.join(command)}\n"
-                "It needs the npm registry the first time. Run the same command again when the network is there."
-            )
+    install = [*npm, "ci", "--ignore-scripts", *quiet]
+    if subprocess.run(install, cwd=FRONTEND, stdout=subprocess.DEVNULL).returncode:
+        raise SetupError(
+            f"the page's packages could not be installed: {' '.join(install)}\n"
+            "It needs the npm registry the first time. When the network is there, run the same command again."
+        )
+    if subprocess.run([node, "build.mjs"], cwd=FRONTEND, stdout=subprocess.DEVNULL).returncode:
+        raise SetupError("the page could not be bundled; the lines above say which file is wrong and why.")
 
 
 def find_node() -> tuple[str, list[str]]:
@@ -249,8 +253,8 @@ def find_node() -> tuple[str, list[str]]:
     )
     if not where or not node_file.exists():
         raise SetupError(
-            f"the page is bundled with Node {OLDEST_NODE} or newer, which is neither installed nor installable "
-            "here. Install Node.js, then run the same command again."
+            f"the page is bundled with Node {OLDEST_NODE} or newer, which is neither installed nor can be\n"
+            "installed here. Install Node.js, then run the same command again."
         )
     os.environ["PATH"] = f"{node_file.parent}{os.pathsep}{os.environ['PATH']}"
     return str(node_file), [str(node_file), str(npm_file)]

@@ -1,4 +1,4 @@
-"""The `teachllm` command: each subcommand is a function of the room that does the work, imported when it is called."""
+"""The `teachllm` command: each subcommand is a function of the room that does the work, imported when called."""
 
 from __future__ import annotations
 

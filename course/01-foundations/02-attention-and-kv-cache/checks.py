@@ -48,7 +48,11 @@ def test_scores_are_scaled(implementation):
 )
 def test_scaling_is_the_square_root_of_the_head_dimension(implementation):
     for d, queries, keys in ((64, 3, 9), (16, 5, 5), (4, 1, 12)):
-        q, k, v = normal(1, 2, queries, d, seed=d), normal(1, 2, keys, d, seed=d + 1), normal(1, 2, keys, d, seed=d + 2)
+        q, k, v = (
+            normal(1, 2, queries, d, seed=d),
+            normal(1, 2, keys, d, seed=d + 1),
+            normal(1, 2, keys, d, seed=d + 2),
+        )
         torch.testing.assert_close(implementation(q, k, v), torch_attention(q, k, v))
         torch.testing.assert_close(implementation(q, k, v, None, 0.3), torch_attention(q, k, v, scale=0.3))
 
@@ -105,7 +109,11 @@ def test_a_query_that_sees_nothing_gets_zero(implementation):
     en="Large scores give NaN or inf. A plain exp overflows; use torch.softmax, or subtract the maximum of each row first.",
 )
 def test_large_scores_do_not_overflow(implementation):
-    q, k, v = normal(1, 1, 4, 16, seed=19, spread=60), normal(1, 1, 4, 16, seed=20, spread=60), normal(1, 1, 4, 16, seed=21)
+    q, k, v = (
+        normal(1, 1, 4, 16, seed=19, spread=60),
+        normal(1, 1, 4, 16, seed=20, spread=60),
+        normal(1, 1, 4, 16, seed=21),
+    )
     torch.testing.assert_close(implementation(q, k, v), torch_attention(q, k, v), atol=1e-4, rtol=1e-4)
 
 
@@ -117,7 +125,9 @@ def test_masks_differ_between_samples_and_heads(implementation):
     q, k, v = normal(3, 2, 4, 8, seed=22), normal(3, 2, 5, 8, seed=23), normal(3, 2, 5, 8, seed=24)
     mask = torch.rand(3, 2, 4, 5, generator=torch.Generator().manual_seed(25)) > 0.4
     mask[..., 0] = True
-    padding = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], dtype=torch.bool)[:, None, None, :]
+    padding = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], dtype=torch.bool)[
+        :, None, None, :
+    ]
     for m in (mask, padding):
         torch.testing.assert_close(implementation(q, k, v, m), torch_attention(q, k, v, attn_mask=m))
 

@@ -1,6 +1,6 @@
 """Wrong versions of exercise 1.2 that real people write, each with the check that must catch it first."""
 
-# ruff: noqa: F821  math and torch are imported by the stub that a mutant stands in
+# math and torch are imported by the stub that a mutant stands in.
 from teachllm.school.checks import mutant
 
 
