@@ -8,7 +8,7 @@
     python3 bootstrap.py bench X   run benchmarks/X.py beside its peer
     python3 bootstrap.py run ...   set up, then `teachllm ...`
 
-Setting up makes `.venv`, installs the versions of constraints.txt, bundles the web page, fetches the chat model.
+Setting up makes `.venv`, installs what constraints.txt pins, bundles the page and fetches the chat model.
 Each step leaves a stamp (a hash of what it was made from), so that the next start skips it.
 """
 

@@ -1,4 +1,4 @@
-"""The `teachllm` command: each subcommand is a function of the room that does the work, imported when called."""
+"""The `teachllm` command: a table of subcommands, each a function of the room that does the work."""
 
 from __future__ import annotations
 
