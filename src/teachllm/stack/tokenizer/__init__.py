@@ -10,7 +10,6 @@ from teachllm.stack.tokenizer.bpe import (
     count_pairs,
     iter_merges,
     merge_pair,
-    most_frequent_pair,
     train_bpe,
 )
 from teachllm.stack.tokenizer.byte_alphabet import byte_alphabet, bytes_to_printable, printable_to_bytes
@@ -60,7 +59,6 @@ __all__ = [
     "iter_merges",
     "learn_merges",
     "merge_pair",
-    "most_frequent_pair",
     "pair_scores",
     "printable_to_bytes",
     "sentencepiece_normalize",

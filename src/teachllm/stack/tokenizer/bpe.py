@@ -53,32 +53,42 @@ def merge_pair(ids: Sequence[Symbol], pair: tuple[Symbol, Symbol], new_id: Symbo
     return merged
 
 
-def most_frequent_pair(pairs: Mapping[tuple[Symbol, Symbol], int]) -> tuple[Symbol, Symbol]:
-    """The pair to merge next: the highest count; among equals the smallest pair, so that training is
-    repeatable.
-
-    >>> most_frequent_pair({(98, 99): 7, (97, 98): 7, (1, 2): 3})
-    (97, 98)
-    """
-    return min(pairs, key=lambda pair: (-pairs[pair], pair))
-
-
 def train_bpe(word_counts: Mapping[bytes, int], num_merges: int) -> list[Pair]:
-    """Learn up to `num_merges` merges: again and again, merge the most frequent pair into a new id.
+    """Learn up to `num_merges` merges: count the pairs of neighbours, merge the most frequent pair, repeat.
 
-    Stops early when no pair is left. Recounts every pair for every merge: this is the definition;
-    `iter_merges` gives the same merges without recounting.
+    word_counts: the pieces of the text and how often each occurs; no pair spans two pieces. Ids 0…255 are the
+    bytes, and merge k (from 0) makes the id 256 + k, which later merges can use. Returns the merged pairs of
+    ids in the order of learning, fewer than `num_merges` when no pair is left.
+
+    Counting: every place counts, also overlapping ones, so "aaa" holds (97, 97) twice, times the count of the
+    piece. Choosing: the highest count, among equals the smallest pair. Merging: from left to right, no id
+    used twice, so "aaa" becomes [256, 97].
 
     >>> train_bpe({b"hug": 10, b"pug": 5, b"pun": 12, b"bun": 4, b"hugs": 5}, 3)   # ug, un, hug
     [(117, 103), (117, 110), (104, 256)]
     """
-    words = {tuple(word): count for word, count in word_counts.items()}
+    words = [(list(word), count) for word, count in word_counts.items()]
     merges = []
-    while len(merges) < num_merges and (pairs := count_pairs(words)):
-        pair = most_frequent_pair(pairs)
-        new_id = 256 + len(merges)
-        words = {tuple(merge_pair(word, pair, new_id)): count for word, count in words.items()}
-        merges.append(pair)
+    for new_id in range(256, 256 + num_merges):
+        pairs = Counter()
+        for ids, count in words:
+            for pair in pairwise(ids):
+                pairs[pair] += count
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        for index, (ids, count) in enumerate(words):
+            merged = []
+            i = 0
+            while i < len(ids):
+                if tuple(ids[i : i + 2]) == best:
+                    merged.append(new_id)
+                    i += 2
+                else:
+                    merged.append(ids[i])
+                    i += 1
+            words[index] = (merged, count)
     return merges
 
 
@@ -115,6 +125,7 @@ class Merge:
 def iter_merges(word_counts: Mapping[bytes, int]) -> Iterator[Merge]:
     """The merges of `train_bpe`, one by one as they are learned, until no pair is left.
 
+    `train_bpe` recounts every pair for every merge; it is the definition, and shares no code with this.
     A merge changes only the words that hold its pair, so only their pairs are counted again; a heap keeps the
     most frequent pair on top. An entry of the heap may be out of date: it is then put back with its present
     count.
