@@ -1,0 +1,52 @@
+"""Where models run, and in which numbers: chosen once, with the reason."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """A device and a dtype for inference, and why they were chosen."""
+
+    device: torch.device
+    dtype: torch.dtype
+    reason: str
+
+
+@functools.cache
+def choose_device() -> DeviceChoice:
+    """The fastest device that is there, and the narrowest dtype in which it is fast."""
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return DeviceChoice(torch.device("cuda"), torch.bfloat16, f"{name} computes in bfloat16")
+        return DeviceChoice(
+            torch.device("cuda"),
+            torch.float32,
+            f"{name} has no bfloat16, and float16 may overflow",
+        )
+    if torch.backends.mps.is_available():
+        return DeviceChoice(torch.device("mps"), torch.bfloat16, "the GPU of this Mac computes in bfloat16")
+    cpu = torch.device("cpu")
+    if instructions := cpu_bfloat16_instructions():
+        return DeviceChoice(
+            cpu,
+            torch.bfloat16,
+            f"no GPU; the processor has {instructions}: half the bytes to read",
+        )
+    return DeviceChoice(cpu, torch.float32, "no GPU; the processor has no bfloat16 instructions")
+
+
+def cpu_bfloat16_instructions() -> str | None:
+    """What multiplies bfloat16 on this processor (AMX, AVX512_BF16), or None if it would be emulated."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return None
+    capabilities = torch.cpu.get_capabilities()
+    if capabilities.get("amx_bf16"):
+        return "AMX_BF16"
+    return "AVX512_BF16" if capabilities.get("avx512_bf16") else None

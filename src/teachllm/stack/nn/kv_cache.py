@@ -1,0 +1,111 @@
+"""The keys and values of all positions seen so far, kept so that they are computed once."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class CachedModelConfig(Protocol):
+    """What a cache must know of a model."""
+
+    @property
+    def n_layers(self) -> int: ...
+    @property
+    def n_kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+
+
+class KVCache:
+    """Room for `capacity` positions in every layer, taken once; a step writes only its new positions.
+
+    Keys and values of a layer are (batch, kv_heads, capacity, head_dim). A forward pass calls `update` in
+    every layer and `advance` at its end, so one that fails half-way leaves the cache as it was.
+    """
+
+    def __init__(
+        self,
+        n_layers: int,
+        n_kv_heads: int,
+        head_dim: int,
+        capacity: int,
+        batch: int = 1,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if min(n_layers, n_kv_heads, head_dim, capacity, batch) < 1:
+            raise ValueError(
+                f"a cache of {n_layers} layers, {n_kv_heads} heads of {head_dim}, capacity {capacity}, "
+                f"batch {batch}: each must be at least 1"
+            )
+        shape = (batch, n_kv_heads, capacity, head_dim)
+        self.keys = [torch.empty(shape, dtype=dtype, device=device) for _ in range(n_layers)]
+        self.values = [torch.empty(shape, dtype=dtype, device=device) for _ in range(n_layers)]
+        self.capacity = capacity
+        self.length = 0
+
+    @classmethod
+    def for_model(
+        cls,
+        config: CachedModelConfig,
+        capacity: int,
+        batch: int = 1,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> KVCache:
+        """An empty cache of the shape that a model with this `config` needs.
+
+        dtype and device are those of the model's weights.
+        """
+        return cls(config.n_layers, config.n_kv_heads, config.head_dim, capacity, batch, dtype, device)
+
+    def update(
+        self,
+        layer: int,
+        k: Float[Tensor, "batch kv_heads new d"],
+        v: Float[Tensor, "batch kv_heads new d"],
+    ) -> tuple[Float[Tensor, "batch kv_heads seen d"], Float[Tensor, "batch kv_heads seen d"]]:
+        """Write the new positions of one layer behind the old ones; return all of them, without a copy.
+
+        ValueError if they do not fit. `length` stays as it is until `advance`, since every layer writes at
+        the same positions.
+        """
+        end = self.length + k.shape[2]
+        if end > self.capacity:
+            raise ValueError(
+                f"the KV cache has room for {self.capacity} positions; {self.length} are taken and "
+                f"{k.shape[2]} more were given. Make it with a larger capacity, or give fewer tokens."
+            )
+        keys, values = self.keys[layer], self.values[layer]
+        keys[:, :, self.length : end] = k
+        values[:, :, self.length : end] = v
+        return keys[:, :, :end], values[:, :, :end]
+
+    def advance(self, n_positions: int) -> None:
+        """Count `n_positions` that every layer has written."""
+        if not 0 <= n_positions <= self.capacity - self.length:
+            raise ValueError(
+                f"cannot advance by {n_positions}: {self.length} of {self.capacity} positions are taken"
+            )
+        self.length += n_positions
+
+    def truncate(self, length: int) -> None:
+        """Forget every position from `length` on, as if they had never been given."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot truncate to {length}: the cache holds {self.length} positions")
+        self.length = length
+
+
+def kv_cache_bytes(
+    n_layers: int, n_kv_heads: int, head_dim: int, length: int, *, batch: int = 1, bytes_per_number: int = 2
+) -> int:
+    """Bytes of keys and values: 2 · layers · kv_heads · head_dim · length · batch · bytes per number.
+
+    >>> kv_cache_bytes(32, 8, 128, 8192) == 2**30  # Llama-3-8B in bf16
+    True
+    """
+    return 2 * n_layers * n_kv_heads * head_dim * length * batch * bytes_per_number
