@@ -1,10 +1,12 @@
 """What a lesson's ``checks.py`` and ``mutants.py`` are written with.
 
-``checks.py`` holds ordinary pytest tests of the fixture ``implementation``, a callable that stands for the learner's
-function: it is called with plain values, arrays and tensors, runs in the learner's sandbox, and offers
+``checks.py`` holds ordinary pytest tests of the fixture ``implementation``, a callable that stands for the
+learner's function: it is called with plain values, arrays and tensors, runs in the learner's sandbox, and
+offers
 
 - ``implementation.mutated``: names of the arguments that the last call changed in place;
-- ``implementation.last_seconds``: how long the last call took (coarse: for telling fast from slow algorithms).
+- ``implementation.last_seconds``: how long the last call took (coarse: for telling fast from slow
+  algorithms).
 
 It raises :class:`LearnerError` when the learner's code raises.
 """
@@ -60,7 +62,7 @@ def diagnosis(*, zh: str, en: str) -> Callable[[Function], Function]:
 def mutant(*checks: str) -> Callable[[Function], Function]:
     """Marks a wrong version of the symbol. The first check that fails on it must be one of ``checks``."""
     if not checks or not all(isinstance(name, str) and name.startswith("test_") for name in checks):
-        raise ValueError(f'a mutant names the checks that catch it, as in @mutant("test_shape"), not {checks}')
+        raise ValueError(f'a mutant names the checks that catch it: @mutant("test_shape"), not {checks}')
 
     def decorate(function: Function) -> Function:
         setattr(function, _CAUGHT_BY, checks)

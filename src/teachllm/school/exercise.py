@@ -28,7 +28,7 @@ _REGION = re.compile(r"^\s*#\s*(region:.*|endregion\b.*)$")
 
 @dataclass(frozen=True)
 class Limits:
-    """``seconds``: wall time of one grading. ``memory_mb``: what the learner's process may add to the imports."""
+    """``seconds``: wall time of one grading. ``memory_mb``: what the learner may add to the imports."""
 
     seconds: float = 10.0
     memory_mb: int = 2048
@@ -179,8 +179,6 @@ class Hole:
         first, body = self.function, self.function.body
         documented = ast.get_docstring(first) is not None
         end = body[0].end_lineno if documented else body[0].lineno - 1
-        if end is not None and not documented and end < first.lineno:
-            end = first.lineno
         kept = self.lines[first.lineno - 1 : end]
         hole = "    raise NotImplementedError"
         return self._join(self._imports(first, decorated=False), [*kept, hole])
@@ -197,7 +195,7 @@ class Hole:
         return (head + "\n\n\n" if head else "") + textwrap.dedent("\n".join(lines)).rstrip() + "\n"
 
     def _imports(self, function: ast.FunctionDef, *, decorated: bool) -> list[str]:
-        """The import lines for the names that the function uses; what its module defines is imported from it."""
+        """Import lines for the names that the function uses; what its module defines is imported from it."""
         used = _names(function, decorated=decorated)
         future, plain, own = [], [], []
         for node in _module_level(self.tree.body):
@@ -221,9 +219,7 @@ def _module_level(body: list[ast.stmt]) -> list[ast.stmt]:
     """Statements of a module, with those inside ``if TYPE_CHECKING`` and ``try`` at its top level."""
     found: list[ast.stmt] = []
     for node in body:
-        if isinstance(node, ast.If):
-            found += _module_level(node.body)
-        elif isinstance(node, ast.Try):
+        if isinstance(node, (ast.If, ast.Try)):
             found += _module_level(node.body)
         else:
             found.append(node)
@@ -254,7 +250,7 @@ def _defined(node: ast.stmt) -> list[str]:
 
 
 def _names(function: ast.FunctionDef, *, decorated: bool) -> set[str]:
-    """Names that a function refers to, also inside string annotations; without builtins."""
+    """Names that a function refers to; without builtins."""
     parts: list[ast.AST] = [function.args, *function.body]
     if function.returns is not None:
         parts.append(function.returns)
@@ -306,5 +302,6 @@ def _of_the_school(node: ast.stmt) -> bool:
 def _mutant_checks(node: Any) -> tuple[str, ...] | None:
     for decorator in getattr(node, "decorator_list", []):
         if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "mutant":
-            return tuple(a.value for a in decorator.args if isinstance(a, ast.Constant))
+            names = (a.value for a in decorator.args if isinstance(a, ast.Constant))
+            return tuple(name for name in names if isinstance(name, str))
     return None

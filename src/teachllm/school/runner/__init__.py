@@ -1,4 +1,4 @@
-"""Running code that is not the studio's: gradings of exercises and labs, each in locked-in processes of its own."""
+"""Running code that is not the studio's: gradings of exercises, and labs, each in processes of its own."""
 
 from teachllm.school.exercise import Exercise, exercise
 from teachllm.school.runner.grading import GradeRun

@@ -1,14 +1,13 @@
-"""One grading: pytest runs the lesson's checks in this trusted process, the learner's code answers from its sandbox.
+"""One grading: pytest runs the checks in this trusted process, the learner's code answers from its sandbox.
 
-:func:`grade` is called in a fresh process that was forked from (or is) a pre-imported one, and tells what happens
-by JSON-able events: ``{"event": "check", …}`` for each check and at last ``{"event": "verdict", …}``.
+:func:`grade` is called in a fresh process that was forked from (or is) a pre-imported one, and tells what
+happens by JSON-able events: ``{"event": "check", …}`` for each check and at last ``{"event": "verdict", …}``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+import torch
 
 from teachllm.school.checks import LearnerError, diagnosis_of
 from teachllm.school.language import Both
@@ -46,8 +46,9 @@ class GradeRequest:
 
 
 def grade(request: GradeRequest, start: Callable[[GradeRequest], Learner], send: Send) -> None:
-    """Starts the learner's process with ``start``, runs the checks, sends the events. Never raises for bad code."""
+    """Starts the learner's process, runs the checks, sends the events. Never raises for bad code."""
     learner = start(request)
+    torch.set_num_threads(1)  # only now: a process that has used torch's threads cannot fork one that does
     plugin = Grading(Implementation(learner, request.function, request.parameters), send)
     try:
         learner.load()
@@ -185,13 +186,3 @@ def _quiet() -> Iterator[None]:
         os.dup2(saved, 1)
         os.close(saved)
         os.close(null)
-
-
-def die_with(parent: int) -> None:
-    """On Linux: be killed when the process ``parent``, which must be the parent, ends."""
-    from teachllm.school.runner import syscalls
-
-    if syscalls.ON_LINUX:
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(125)

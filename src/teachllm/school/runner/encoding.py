@@ -1,9 +1,9 @@
 """How calls and results cross between the trusted checker and the learner's process.
 
-A closed binary encoding: None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset, numpy arrays and
-dense torch tensors, and nothing else. Decoding builds only these plain types and runs no code of the sender, so
-a learner's process can send nothing that deceives the checker (no ``__eq__`` of its own, no pickle).
-Subclasses arrive as their plain type; ``requires_grad``, strides and devices do not cross.
+A closed binary encoding: None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset, numpy arrays
+and dense torch tensors, and nothing else. Decoding builds only these plain types and runs no code of the
+sender, so a learner's process can send nothing that deceives the checker (no ``__eq__`` of its own, no
+pickle). Subclasses arrive as their plain type; ``requires_grad``, strides and devices do not cross.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-MAX_BYTES = 256 * 2**20
+MAX_BYTES = 64 * 2**20
+MAX_ITEMS = 2**21
 MAX_DEPTH = 48
 _MAX_DIMENSIONS = 16
 _LENGTH = struct.Struct("<Q")
@@ -38,9 +39,11 @@ class Malformed(ValueError):
 
 
 def encode(value: Any) -> bytes:
-    """The value as bytes. Raises :class:`NotEncodable` for other types, deep nesting or more than MAX_BYTES."""
+    """The value as bytes. Raises :class:`NotEncodable` for other types, and for what is too deep or large."""
     parts: list[bytes] = []
     _encode(value, parts, "the value", 0)
+    if len(parts) > MAX_ITEMS:
+        raise NotEncodable(f"the value has {len(parts):,} items; at most {MAX_ITEMS:,} can cross")
     data = b"".join(parts)
     if len(data) > MAX_BYTES:
         raise NotEncodable(f"the value takes {len(data):,} bytes; at most {MAX_BYTES:,} can cross")
@@ -141,7 +144,7 @@ def _describe(value: Any) -> str:
 
 def _encode_array(value: Any, numpy: Any, parts: list[bytes], where: str) -> None:
     if value.dtype.kind not in "biufc":
-        raise NotEncodable(f"{where} is a numpy array of dtype {value.dtype}; only numbers and bool can cross")
+        raise NotEncodable(f"{where} is a numpy array of {value.dtype}; only numbers and bool can cross")
     array = numpy.ascontiguousarray(numpy.asarray(value))
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     _encode_block(b"A", array.dtype.str, value.shape, array.tobytes(), parts)
@@ -150,16 +153,15 @@ def _encode_array(value: Any, numpy: Any, parts: list[bytes], where: str) -> Non
 def _encode_tensor(value: Any, torch: Any, parts: list[bytes], where: str) -> None:
     name = str(value.dtype).removeprefix("torch.")
     if name not in TENSOR_DTYPES or value.layout != torch.strided or value.is_meta:
-        raise NotEncodable(f"{where} is a tensor of {value.dtype}, {value.layout}; only dense tensors can cross")
+        kind = f"{value.dtype}, {value.layout}"
+        raise NotEncodable(f"{where} is a tensor of {kind}; only dense tensors can cross")
     with torch._C.DisableTorchFunctionSubclass():
         plain = value.detach().as_subclass(torch.Tensor).cpu().resolve_conj().resolve_neg().contiguous()
         content = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
     _encode_block(b"X", name, tuple(value.shape), content, parts)
 
 
-def _encode_block(
-    tag: bytes, dtype: str, shape: tuple[int, ...], content: bytes, parts: list[bytes]
-) -> None:
+def _encode_block(tag: bytes, dtype: str, shape: tuple[int, ...], content: bytes, parts: list[bytes]) -> None:
     header = b"".join(_LENGTH.pack(size) for size in shape)
     parts.append(_sized(tag, dtype.encode()) + _LENGTH.pack(len(shape)) + header + _sized(b"", content))
 
@@ -168,6 +170,7 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.position = 0
+        self.items = 0
 
     def take(self, count: int) -> bytes:
         end = self.position + count
@@ -190,6 +193,9 @@ class _Reader:
     def value(self, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise Malformed(f"nested more than {MAX_DEPTH} levels deep")
+        self.items += 1
+        if self.items > MAX_ITEMS:
+            raise Malformed(f"more than {MAX_ITEMS:,} items")
         tag = self.take(1)
         if tag in (b"N", b"T", b"F"):
             return {b"N": None, b"T": True, b"F": False}[tag]

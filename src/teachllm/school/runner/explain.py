@@ -1,4 +1,4 @@
-"""Verdicts in words: what an exception, an endless loop or a crash of the learner's code means, in both languages."""
+"""Verdicts in words: what an exception, an endless loop or a crash means, in both languages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ _SLIPS = {
     ),
     "PermissionError": Both(
         "你的代码想做沙箱里不允许的事（网络、别的进程、别处的文件）。这道练习用不到它们。",
-        "Your code tried what the sandbox forbids (network, processes, files elsewhere). The exercise needs none of it.",
+        "Your code tried what the sandbox forbids (network, processes, files elsewhere). "
+        "The exercise needs none of it.",
     ),
 }
 _SIGNALS = {
@@ -80,7 +81,8 @@ def explain_gone(gone: LearnerGone) -> dict[str, Any]:
     where = _at(gone.line)
     if gone.ending == "timeout":
         text = Both(
-            f"超过 {gone.detail} 秒还没有算完，已经停下。{_stopped(gone.line).zh}检查循环能不能结束，或者换一个更快的算法。",
+            f"超过 {gone.detail} 秒还没有算完，已经停下。{_stopped(gone.line).zh}"
+            "检查循环能不能结束，或者换一个更快的算法。",
             f"Stopped: it was not done after {gone.detail} seconds. {_stopped(gone.line).en}"
             "Check that your loops end, or use a faster algorithm.",
         )
@@ -88,7 +90,8 @@ def explain_gone(gone: LearnerGone) -> dict[str, Any]:
     if gone.ending == "memory":
         text = Both(
             f"{where.zh}内存用得太多，已经停下。检查中间结果的形状是不是比需要的大。",
-            f"Stopped: too much memory{where.en}. Check whether an intermediate result is larger than it need be.",
+            f"Stopped: too much memory{where.en}. "
+            "Check whether an intermediate result is larger than it need be.",
         )
         return _verdict("memory", text, Both.same(gone.detail), gone.line)
     if gone.ending == "crashed":

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from teachllm.school.exercise import Exercise
@@ -20,7 +21,7 @@ _CHECKER_SECONDS = 60.0
 
 
 class GradeRun:
-    """A submission being graded. :meth:`result` waits; :meth:`cancel` may come from any thread at any time."""
+    """A submission being graded. :meth:`result` waits; :meth:`cancel` may come from any thread."""
 
     def __init__(
         self,
@@ -62,22 +63,21 @@ class GradeRun:
         except (RunnerError, ValueError) as error:
             verdict = _runner_failed(error)
         seconds = time.perf_counter() - began
-        fields = {**vars(verdict), "seconds": seconds}
-        self._verdict = Verdict(**fields)
+        self._verdict = replace(verdict, seconds=seconds)
         return self._verdict
 
     def _run(self) -> Verdict:
-        def queued(position: int) -> None:
-            self._on_event({"event": "queued", "position": position})
-
-        if not self._slots.acquire(self._cancelled.is_set, queued):
-            return _cancelled()
+        place = self._slots.place(self._cancelled)
         try:
+            for position in place.wait():
+                self._on_event({"event": "queued", "position": position})
+            if not place.taken:
+                return _cancelled()
             self._on_event({"event": "starting", "ready": self._launcher.is_ready()})
             layers = self._wait_ready()
             return _cancelled() if layers is None else self._follow(layers)
         finally:
-            self._slots.release()
+            place.release()
 
     def _wait_ready(self) -> dict[str, str | None] | None:
         while not self._cancelled.is_set():

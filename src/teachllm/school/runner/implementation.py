@@ -1,4 +1,4 @@
-"""The checker's side of a grading: the learner's process, and the callable that checks are written against."""
+"""The checker's side of a grading: the learner's process, and the callable that checks call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Ending = Literal["timeout", "memory", "crashed", "exited", "malformed"]
 
 
 class LearnerGone(BaseException):
-    """The learner's process is no more, so no further check can run. Not an ``Exception``: checks cannot catch it."""
+    """The learner's process is no more, so no further check can run; ``except Exception`` lets it pass."""
 
     def __init__(self, ending: Ending, detail: str = "", line: int | None = None) -> None:
         super().__init__(ending, detail, line)
@@ -46,7 +46,10 @@ class Process(Protocol):
 
 @dataclass
 class Learner:
-    """A started learner's process with its four streams. ``seconds`` of wall time for everything it does."""
+    """A started learner's process with its four streams.
+
+    It has ``seconds`` of wall time for everything it does, from ``began`` (by ``time.monotonic``) on.
+    """
 
     process: Process
     calls: int
@@ -54,11 +57,11 @@ class Learner:
     output: int
     trace: IO[bytes]
     seconds: float
+    began: float
     layers: dict[str, str | None] = field(default_factory=dict)
     printed: Output = field(default_factory=lambda: Output())
 
     def __post_init__(self) -> None:
-        self._started = time.monotonic()
         self._timed_out = False
         self._gone: LearnerGone | None = None
         self._reader = threading.Thread(target=self.printed.read_all, args=(self.output,), daemon=True)
@@ -69,7 +72,7 @@ class Learner:
         self._guard.start()
 
     def load(self) -> None:
-        """Waits until the source is loaded. Raises :class:`LearnerError` if it raised, :class:`LearnerGone`."""
+        """Waits until the source is loaded. Raises :class:`LearnerError` or :class:`LearnerGone`."""
         ready = self._receive()
         if ready[:1] == ["ready"] and isinstance(ready[1], dict):
             self.layers = ready[1]
@@ -127,20 +130,18 @@ class Learner:
         line = line if isinstance(line, int) else None
         if kind == "MemoryError" or _OUT_OF_MEMORY.search(text):
             return self._ended(known=LearnerGone("memory", text, line))
-        kind = "SyntaxError" if rest.get("syntax") is True else kind
-        return LearnerError(kind, text, line, trace if isinstance(trace, str) else "")
+        kind = "SyntaxError" if rest.get("syntax") is True else kind[:100]
+        return LearnerError(kind, text[:2000], line, trace[:8000] if isinstance(trace, str) else "")
 
     def _out_of_time(self) -> None:
         self._timed_out = True
         self.process.kill()
 
-    def _ended(
-        self, malformed: Malformed | None = None, known: LearnerGone | None = None
-    ) -> LearnerGone:
+    def _ended(self, malformed: Malformed | None = None, known: LearnerGone | None = None) -> LearnerGone:
         """Why the stream of replies is at its end. Reaps the process."""
         if self._gone is not None:
             return self._gone
-        time_is_up = self._timed_out or time.monotonic() - self._started >= self.seconds
+        time_is_up = self._timed_out or time.monotonic() - self.began >= self.seconds
         self._guard.cancel()
         code = self.process.finish(0.0 if malformed or known else 0.5)
         # Bounded: a process that slipped away could hold the other end of the pipe.
@@ -204,8 +205,8 @@ class Implementation:
 class Output:
     """What a process printed, with the middle left out if it printed a great deal.
 
-    Reading never stops, so that the process is not held up; from ``slow_after`` bytes on it is slowed down, so
-    that a flood cannot keep this process busy.
+    Reading never stops, so that the process is not held up; from ``slow_after`` bytes on it is slowed down,
+    so that a flood cannot keep this process busy.
     """
 
     def __init__(self, keep: int = 32 * 1024, slow_after: int = 16 * 2**20) -> None:

@@ -23,9 +23,7 @@ _KEPT = {
         "seccomp：不能开 socket、不能启动进程、不能向别的进程发信号",
         "seccomp: no sockets, no new processes, no signals to others",
     ),
-    "limits": Both(
-        "限额：时间、内存、CPU、文件大小、输出", "limits: time, memory, CPU, file size, output"
-    ),
+    "limits": Both("限额：时间、内存、CPU、文件大小、输出", "limits: time, memory, CPU, file size, output"),
 }
 _ADVICE = {
     "namespaces": Both(

@@ -1,7 +1,7 @@
 """What a forked (or spare) process does with one request: grade a submission, or run a lab.
 
-The request is one line of JSON; what happens is told by lines of JSON. See :mod:`teachllm.school.runner.checker`
-and :mod:`teachllm.school.runner.lab_process` for the events.
+The request is one line of JSON; what happens is told by lines of JSON. See
+:mod:`teachllm.school.runner.checker` and :mod:`teachllm.school.runner.lab_process` for the events.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import json
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from teachllm.school.runner import sandbox
+from teachllm.school.runner import lab_process, sandbox
 from teachllm.school.runner.checker import GradeRequest, grade
 from teachllm.school.runner.implementation import Learner
+from teachllm.school.runner.lab_process import LockedLab, StartLab, run_lab_job, serve_locked_in
 from teachllm.school.runner.learner import answer_calls
 
 
@@ -29,10 +32,10 @@ class Lines:
         self._lock = threading.Lock()
 
     def receive(self) -> dict[str, Any] | None:
-        """One object; ``None`` at the end of the stream. Reads byte by byte: nothing beyond the line is taken."""
+        """The request, which is one object and all that comes; ``None`` at the end of the stream."""
         line = bytearray()
         while not line.endswith(b"\n"):
-            chunk = os.read(self._read_fd, 1)
+            chunk = os.read(self._read_fd, 1 << 16)
             if not chunk:
                 return None
             line += chunk
@@ -45,19 +48,19 @@ class Lines:
                 data = data[os.write(self.write_fd, data) :]
 
 
-def run_job(lines: Lines, run_folder: Path, start: Callable[[GradeRequest], Learner] | None = None) -> None:
-    """Receives a request and serves it. ``start`` makes the learner's process (default: a sandboxed fork)."""
-    request = lines.receive()
-    if request is None:
-        return
+@dataclass(frozen=True)
+class Start:
+    """How untrusted processes are made here: one that answers a checker's calls, and one that runs a lab."""
+
+    learner: Callable[[GradeRequest], Learner]
+    lab: StartLab
+
+
+def run_job(request: dict[str, Any], lines: Lines, run_folder: Path, start: Start) -> None:
+    """Serves a request."""
     if request["role"] == "lab":
-        from teachllm.school.runner.lab_process import run_lab_job
-
-        run_lab_job(request, lines, run_folder)
+        run_lab_job(request, lines, run_folder, start.lab)
         return
-    import torch
-
-    torch_threads = torch.set_num_threads
     grade_request = GradeRequest(
         checks=Path(request["checks"]),
         function=request["function"],
@@ -69,28 +72,26 @@ def run_job(lines: Lines, run_folder: Path, start: Callable[[GradeRequest], Lear
         hidden=tuple(map(Path, request["hidden"])),
         without=frozenset(request["without"]),
     )
-
-    def started(request: GradeRequest) -> Learner:
-        learner = (start or fork_learner)(request)
-        torch_threads(1)  # only now: a process that has used torch's threads cannot fork one that does
-        return learner
-
-    grade(grade_request, started, lines.send)
+    grade(grade_request, start.learner, lines.send)
 
 
-def fork_learner(request: GradeRequest) -> Learner:
-    """The learner's process as a sandboxed fork of this one, which has imported all that it needs."""
-    calls_read, calls_write = os.pipe()
-    replies_read, replies_write = os.pipe()
-    output_read, output_write = os.pipe()
-    trace = tempfile.TemporaryFile(prefix="teachllm-trace-")
-    confinement = sandbox.Confinement(
+def confinement_of(request: GradeRequest) -> sandbox.Confinement:
+    return sandbox.Confinement(
         request.run_folder,
         request.seconds,
         request.memory_mb,
         hidden=request.hidden,
         without=request.without,
     )
+
+
+def fork_learner(request: GradeRequest) -> Learner:
+    """The learner's process as a sandboxed fork of this one, which has imported all that it needs."""
+    began = time.monotonic()
+    calls_read, calls_write = os.pipe()
+    replies_read, replies_write = os.pipe()
+    output_read, output_write = os.pipe()
+    trace = tempfile.TemporaryFile(prefix="teachllm-trace-")  # noqa: SIM115
 
     def main(obtained: sandbox.Obtained) -> None:
         answer_calls(
@@ -103,9 +104,24 @@ def fork_learner(request: GradeRequest) -> Learner:
             obtained.layers,
         )
 
-    gate = sandbox.fork_sandboxed(
-        confinement, [calls_read, replies_write, trace.fileno()], output_write, main
-    )
+    keep = [calls_read, replies_write, trace.fileno()]
+    gate = sandbox.fork_sandboxed(confinement_of(request), keep, output_write, main)
     for fd in (calls_read, replies_write, output_write):
         os.close(fd)
-    return Learner(gate, calls_write, replies_read, output_read, trace, request.seconds)
+    return Learner(gate, calls_write, replies_read, output_read, trace, request.seconds, began)
+
+
+def fork_lab(request: dict[str, Any], lines: Lines, run_folder: Path) -> LockedLab:
+    output_read, output_write = os.pipe()
+    trace = tempfile.TemporaryFile(prefix="teachllm-trace-")  # noqa: SIM115
+    gate = sandbox.fork_sandboxed(
+        lab_process.confinement_of(request, run_folder),
+        [lines.write_fd, trace.fileno()],
+        output_write,
+        lambda obtained: serve_locked_in(request, lines.send, trace, obtained.layers),
+    )
+    os.close(output_write)
+    return LockedLab(gate, output_read, trace)
+
+
+FORKED = Start(fork_learner, fork_lab)

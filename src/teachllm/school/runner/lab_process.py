@@ -1,27 +1,29 @@
 """A lab in a process of its own: the events of its generator go out as lines of JSON.
 
-A plain lab is the course's own code. With ``replace`` the learner's function stands in the real system, so the lab runs
-locked in like a solution, and this process stays outside and tells how it ended:
-``{"event": "ended", "code", "timed_out", "line", "printed"}``.
+A plain lab is the course's own code. With ``replace`` the learner's function stands in the real system, so
+the lab runs locked in like a solution, and this process stays outside and tells how it ended: ``{"event":
+"ended", "code", "timed_out", "line", "printed"}``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import importlib
 import os
 import re
 import sys
-import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from teachllm.school.runner import sandbox
-from teachllm.school.runner.implementation import Output
-from teachllm.school.runner.learner import FILE, describe, load
+from teachllm.school.runner.implementation import Output, Process
+from teachllm.school.runner.learner import FILE, describe, load, write_no_numba_caches
 
 Send: TypeAlias = Callable[[dict[str, Any]], None]
 
@@ -31,44 +33,38 @@ _MAX_SAMPLES = 20_000
 _LINE = re.compile(rf'File "{re.escape(FILE)}", line (\d+)')
 
 
-def run_lab_job(request: dict[str, Any], lines: Any, run_folder: Path) -> None:
-    """Serves one request: ``lesson``, ``name``, ``args``, ``lang``, ``threads``, and for a sandboxed run ``replace``,
-    ``seconds``, ``memory_mb``, ``readable``, ``hidden``, ``without``."""
+@dataclass(frozen=True)
+class LockedLab:
+    """A lab that runs locked in: its process, what it prints, the file in which it writes where it was."""
+
+    process: Process
+    output: int
+    trace: IO[bytes]
+
+
+StartLab: TypeAlias = Callable[[dict[str, Any], Any, Path], LockedLab]
+
+
+def run_lab_job(request: dict[str, Any], lines: Any, run_folder: Path, start: StartLab) -> None:
+    """Serves one request: ``lesson``, ``name``, ``args``, ``lang``, ``threads``.
+
+    For a sandboxed run also ``replace``, ``seconds``, ``memory_mb``, ``readable``, ``hidden``,
+    ``environment``, ``without``; ``start`` makes its process.
+    """
     if not request["replace"]:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):  # Windows has no nice
             os.nice(5)
         _run(request, Merged(lines.send))
         return
-    output_read, output_write = os.pipe()
-    trace = tempfile.TemporaryFile(prefix="teachllm-trace-")
-    confinement = sandbox.Confinement(
-        run_folder,
-        request["seconds"],
-        request["memory_mb"],
-        threads=request["threads"],
-        readable=tuple(map(Path, request["readable"])),
-        hidden=tuple(map(Path, request["hidden"])),
-        without=frozenset(request["without"]),
-    )
-
-    def main(obtained: sandbox.Obtained) -> None:
-        import faulthandler
-
-        faulthandler.enable(file=trace, all_threads=False)
-        faulthandler.dump_traceback_later(request["seconds"], exit=True, file=trace)
-        lines.send({"event": "locked in", "layers": obtained.layers})
-        _run_replaced(request, Merged(lines.send))
-
     began = time.monotonic()
-    gate = sandbox.fork_sandboxed(confinement, [lines.write_fd, trace.fileno()], output_write, main)
-    os.close(output_write)
+    locked = start(request, lines, run_folder)
     printed = Output()
-    reader = threading.Thread(target=printed.read_all, args=(output_read,), daemon=True)
+    reader = threading.Thread(target=printed.read_all, args=(locked.output,), daemon=True)
     reader.start()
-    code = gate.finish(request["seconds"] + 1.0)
+    code = locked.process.finish(request["seconds"] + 1.0)
     reader.join(timeout=1.0)
-    trace.seek(0)
-    found = _LINE.search(trace.read(1 << 16).decode("utf-8", "replace"))
+    locked.trace.seek(0)
+    found = _LINE.search(locked.trace.read(1 << 16).decode("utf-8", "replace"))
     lines.send(
         {
             "event": "ended",
@@ -80,9 +76,29 @@ def run_lab_job(request: dict[str, Any], lines: Any, run_folder: Path) -> None:
     )
 
 
+def confinement_of(request: dict[str, Any], run_folder: Path) -> sandbox.Confinement:
+    return sandbox.Confinement(
+        run_folder,
+        request["seconds"],
+        request["memory_mb"],
+        threads=request["threads"],
+        readable=tuple(map(Path, request["readable"])),
+        hidden=tuple(map(Path, request["hidden"])),
+        environment=request["environment"],
+        without=frozenset(request["without"]),
+    )
+
+
+def serve_locked_in(request: dict[str, Any], send: Send, trace: IO[Any], layers: dict[str, Any]) -> None:
+    """The lab with the learner's function, in a process that is locked in by now."""
+    faulthandler.enable(file=trace, all_threads=False)
+    faulthandler.dump_traceback_later(request["seconds"], exit=True, file=trace)
+    send({"event": "locked in", "layers": layers})
+    _run_replaced(request, Merged(send))
+
+
 def _run_replaced(request: dict[str, Any], merged: Merged) -> None:
-    _do_not_write_numba_caches()
-    originals: dict[str, tuple[Any, Any]] = {}
+    write_no_numba_caches()
     for symbol, source in request["replace"].items():
         module, _, name = symbol.partition(":")
         original = getattr(importlib.import_module(module), name)
@@ -99,9 +115,8 @@ def _run_replaced(request: dict[str, Any], merged: Merged) -> None:
                 }
             )
             return
-        originals[symbol] = (original, mine)
         install(original, mine)
-    _run(request, merged, list(originals.values()))
+    _run(request, merged)
 
 
 def install(original: Any, replacement: Any) -> list[str]:
@@ -119,18 +134,18 @@ def install(original: Any, replacement: Any) -> list[str]:
     return places
 
 
-def _run(request: dict[str, Any], merged: Merged, replaced: list[tuple[Any, Any]] | None = None) -> None:
+def _run(request: dict[str, Any], merged: Merged) -> None:
     import torch
 
     from teachllm.school.lesson import load_lesson
 
     torch.set_num_threads(request["threads"])
-    lab = load_lesson(request["lesson"]).labs[request["name"]]
-    for original, mine in replaced or []:
-        names = lab.function.__globals__
-        for name, value in list(names.items()):
-            if value is original:
-                names[name] = mine
+    try:
+        lab = load_lesson(request["lesson"]).labs[request["name"]]
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        merged.send({"event": "error", "message": text, "traceback": traceback.format_exc(), "line": None})
+        return
     with merged:
         for event in lab.run(request["args"], request["lang"]):
             if event["event"] == "error":
@@ -139,19 +154,11 @@ def _run(request: dict[str, Any], merged: Merged, replaced: list[tuple[Any, Any]
             merged.send(event)
 
 
-def _do_not_write_numba_caches() -> None:
-    """Compiled code is kept in files that trusted processes load later: learner code may not write them."""
-    caching = sys.modules.get("numba.core.caching")
-    if caching is not None:
-        caching.Cache.save_overload = lambda self, signature, data: None
-        caching.FunctionCache.save_overload = lambda self, signature, data: None
-
-
 class Merged:
     """Sends events on, at most one of a kind and name in 50 ms where a later one replaces the earlier one.
 
-    Samples are points of a line and are all kept, up to a limit; text and endings are never held back. So a lab may
-    yield as often as it likes, and the last state always arrives.
+    Samples are points of a line and are all kept, up to a limit; text and endings are never held back. So a
+    lab may yield as often as it likes, and the last state always arrives.
     """
 
     def __init__(self, send: Send) -> None:
@@ -184,8 +191,9 @@ class Merged:
                 return
             if kind == "sample":
                 self._samples += 1
-                if self._samples > _MAX_SAMPLES:
-                    return
+                if self._samples <= _MAX_SAMPLES:
+                    self._send(event)
+                return
             self._flush()
             self._send(event)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from teachllm.school.course import course_folder
 from teachllm.school.language import Both, Lang
 from teachllm.school.runner.launcher import Job, Launcher, RunnerError
 from teachllm.school.runner.slots import Slots
@@ -45,16 +45,18 @@ class LabRun:
             known = ", ".join(lesson.labs) or "none"
             raise LookupError(f"lesson {lesson_id} has no lab {name!r}; it has: {known}")
         spec = lesson.labs[name]
-        spec.run(args, lang)  # a generator that has not begun: it refuses wrong arguments here, before anything is started
+        spec.run(args, lang)  # does not begin it, but refuses wrong arguments now
         self._lang: Lang = lang
         self._launcher = launcher
         self._slots = slots
         self._cancelled = threading.Event()
+        self._timed_out = False
         self._lock = threading.Lock()
         self._job: Job | None = None
         self._replaced = bool(replace)
         least, times = _PLAIN_SECONDS
         self._seconds = spec.seconds * _REPLACED_TIMES if replace else max(least, spec.seconds * times)
+        folders = data_folders()
         self._request = {
             "role": "lab",
             "lesson": lesson_id,
@@ -65,7 +67,8 @@ class LabRun:
             "replace": replace,
             "seconds": self._seconds,
             "memory_mb": _REPLACED_MEMORY_MB,
-            "readable": [str(path) for path in readable_data()],
+            "readable": list(folders.values()),
+            "environment": folders,
             "hidden": list(hidden),
             "without": sorted(without),
         }
@@ -79,16 +82,22 @@ class LabRun:
                 self._job.kill()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        queue: list[int] = []
-        if not self._slots.acquire(self._cancelled.is_set, queue.append):
-            yield {"event": "cancelled"}
-            return
+        place = self._slots.place(self._cancelled)
         try:
-            if queue:
-                yield {"event": "queued", "position": queue[-1]}
-            yield from self._events()
+            for position in place.wait():
+                yield {"event": "queued", "position": position}
+            if place.taken:
+                yield from self._events()
+            else:
+                yield {"event": "cancelled"}
         finally:
-            self._slots.release()
+            place.release()
+
+    def _out_of_time(self) -> None:
+        self._timed_out = True
+        with self._lock:
+            if self._job is not None:
+                self._job.kill()
 
     def _events(self) -> Iterator[dict[str, Any]]:
         try:
@@ -98,7 +107,7 @@ class LabRun:
             return
         with self._lock:
             self._job = job
-        guard = threading.Timer(self._seconds + 30.0, job.kill)
+        guard = threading.Timer(self._seconds + 30.0, self._out_of_time)
         guard.daemon = True
         guard.start()
         try:
@@ -138,7 +147,7 @@ class LabRun:
 
     def _why_it_ended(self, ended: dict[str, Any]) -> dict[str, Any]:
         line = ended.get("line")
-        if ended.get("timed_out"):
+        if self._timed_out or ended.get("timed_out"):
             at = Both(f"，停在你的第 {line} 行" if line else "", f", at your line {line}" if line else "")
             text = Both(
                 f"超过 {self._seconds:.0f} 秒，已经停下{at.zh}。",
@@ -146,18 +155,17 @@ class LabRun:
             )
         else:
             text = Both(
-                "实验的进程意外结束了，多半是内存不够。", "The lab's process ended unexpectedly, mostly for lack of memory."
+                "实验的进程意外结束了，多半是内存不够。",
+                "The lab's process ended unexpectedly, mostly for lack of memory.",
             )
         return {"event": "error", "message": text.get(self._lang), "line": line}
 
 
-def readable_data() -> list[Path]:
-    """What a lab may read besides Python: the course, and models and corpora that were fetched."""
-    from teachllm.school.course import course_folder
-
-    folders = [course_folder()]
+def data_folders() -> dict[str, str]:
+    """What a lab may read besides Python, by the variable that names it: the course, and fetched assets."""
+    folders = {"TEACHLLM_COURSE": str(course_folder())}
     with contextlib.suppress(ImportError):
         from teachllm.stack.data.assets import asset_folder  # pyright: ignore[reportMissingImports]
 
-        folders.append(asset_folder())
+        folders["TEACHLLM_ASSETS"] = str(asset_folder().absolute())
     return folders

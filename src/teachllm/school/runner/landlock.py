@@ -60,8 +60,6 @@ def _allow(ruleset: int, path: Path, access: int) -> None:
         if not stat.S_ISDIR(os.fstat(fd).st_mode):
             access &= _ON_FILES
         rule = ctypes.create_string_buffer(struct.pack("<Qi", access, fd), 12)
-        syscalls.call(
-            _ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(_PATH_BENEATH), rule, ctypes.c_uint32(0)
-        )
+        syscalls.call(_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(_PATH_BENEATH), rule, ctypes.c_uint32(0))
     finally:
         os.close(fd)

@@ -1,7 +1,7 @@
 """The studio's handle on processes: starts a job, talks to it, kills it.
 
-On Linux jobs are forked by the zygote; elsewhere (:mod:`teachllm.school.runner.spare`) each job is a process that was
-started and has imported everything ahead of time. Both give the same :class:`Job`.
+On Linux jobs are forked by the zygote; elsewhere (:mod:`teachllm.school.runner.spare`) each job is a process
+that was started and has imported everything ahead of time. Both give the same :class:`Job`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Any, Protocol
 MAX_LINE = 32 * 2**20
 # All that a runner's process gets to know of the studio's environment: no keys, no database password.
 _PASSED = (
-    *("PATH", "HOME", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "USERPROFILE", "LOCALAPPDATA", "APPDATA"),
+    *("PATH", "HOME", "LANG", "TMPDIR", "TEMP", "TMP"),
+    *("SYSTEMROOT", "USERPROFILE", "LOCALAPPDATA", "APPDATA"),
     *("TEACHLLM_COURSE", "TEACHLLM_HOME", "TEACHLLM_ASSETS", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"),
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR"),
     *("TOKENIZERS_PARALLELISM", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
@@ -33,7 +34,7 @@ class RunnerError(RuntimeError):
 
 
 class Job(Protocol):
-    """One running process. ``events`` yields what it tells, until it ends; :meth:`kill` may come at any time."""
+    """One running process. ``events`` yields what it tells until it ends; :meth:`kill` may come any time."""
 
     def events(self) -> Iterator[dict[str, Any]]: ...
 
@@ -50,7 +51,7 @@ class Launcher(Protocol):
         ...
 
     def ready(self, timeout: float | None = None) -> dict[str, Any]:
-        """Waits until jobs start at once: ``{"seconds", "failed", "layers"}``. Raises :class:`RunnerError`."""
+        """Waits until jobs start at once: ``seconds``, ``failed``, ``layers``; or :class:`RunnerError`."""
         ...
 
     def is_ready(self) -> bool: ...
@@ -124,7 +125,7 @@ class ZygoteLauncher:
 
 class _ZygoteHandle:
     def __init__(self, without: frozenset[str]) -> None:
-        self._log = tempfile.TemporaryFile(prefix="teachllm-runner-log-")
+        self._log = tempfile.TemporaryFile(prefix="teachllm-runner-log-")  # noqa: SIM115
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         options = json.dumps({"without": sorted(without)})
         module = "teachllm.school.runner.zygote"
@@ -184,13 +185,14 @@ class _ZygoteHandle:
         self._log.close()
 
     def _listen(self) -> None:
-        with contextlib.suppress(OSError):
-            while data := self._control.recv(1 << 16):
-                message = json.loads(data)
-                if "ready" in message:
-                    self._answer = message["ready"]
-                    self.is_ready.set()
-        if not self.is_ready.is_set():
+        try:
+            with contextlib.suppress(OSError):
+                while data := self._control.recv(1 << 20):
+                    message = json.loads(data)
+                    if "ready" in message:
+                        self._answer = message["ready"]
+                        self.is_ready.set()
+        finally:
             self.is_ready.set()
 
 

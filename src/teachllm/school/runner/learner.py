@@ -40,6 +40,7 @@ def answer_calls(
     torch.set_num_threads(1)
     torch.manual_seed(0)
     sys.dont_write_bytecode = True
+    write_no_numba_caches()
     # Both write the traceback from C, also while C code holds the interpreter.
     faulthandler.enable(file=trace, all_threads=False)
     faulthandler.dump_traceback_later(seconds, exit=True, file=trace)
@@ -70,6 +71,26 @@ def load(source: str, function: str) -> Callable[..., Any]:
     if not callable(found):
         raise NameError(f"your code does not define the function {function}")
     return found
+
+
+def write_no_numba_caches() -> None:
+    """Compiled code is kept in files that trusted processes load later: learner code may not write them.
+
+    A cache that may not be read either is none.
+    """
+    caching = sys.modules.get("numba.core.caching")
+    if caching is None:
+        return
+    kept = caching.Cache.load_overload
+
+    def load_overload(self: Any, *args: Any) -> Any:
+        try:
+            return kept(self, *args)
+        except OSError:
+            return None
+
+    caching.Cache.load_overload = load_overload
+    caching.Cache.save_overload = lambda self, signature, data: None
 
 
 def describe(error: BaseException) -> dict[str, Any]:

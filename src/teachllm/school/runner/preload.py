@@ -17,7 +17,7 @@ from typing import Any
 THREADS = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "2"}
 # Found by name, as far as they are installed.
 _LIBRARIES = ("numpy", "torch", "torch._dynamo", "torch.nn.functional", "numba", "regex", "jaxtyping", "yaml")
-_SCHOOL = ("checks", "figures", "lesson", "course", "exercise", "runner.checker", "runner.job", "runner.lab_process")
+_SCHOOL = ("figures", "lesson", "runner.job")
 
 
 def preload() -> dict[str, Any]:
@@ -56,4 +56,4 @@ def _import(name: str, failed: dict[str, str]) -> None:
     try:
         importlib.import_module(name)
     except Exception as error:
-        failed[name] = f"{type(error).__name__}: {error}"
+        failed[name] = f"{type(error).__name__}: {error}"[:300]

@@ -1,4 +1,6 @@
-"""Proof that an exercise works: its stub fails, the stack's own function passes, every mutant gets its diagnosis."""
+"""Proof that an exercise works: its stub fails, the stack's own function passes, every mutant gets its
+diagnosis.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,7 @@ def _prove(lesson: Exercise, runner: Runner) -> Iterator[Problem]:
     own = runner.grade(lesson.lesson_id, lesson.solution_source)
     if not own.passed:
         what = _shown(own)
-        message = Both(
-            f"stack 自己的函数没有通过：{what}", f"the stack's own function does not pass: {what}"
-        )
+        message = Both(f"stack 自己的函数没有通过：{what}", f"the stack's own function does not pass: {what}")
         yield Problem(lesson.checks, None, message)
     mutants = mutant_sources(lesson)
     if not mutants:
@@ -79,7 +79,11 @@ def _undiagnosed(lesson: Exercise) -> Iterator[Problem]:
         return
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            named = [d.func.id for d in node.decorator_list if isinstance(d, ast.Call) and isinstance(d.func, ast.Name)]
+            named = [
+                d.func.id
+                for d in node.decorator_list
+                if isinstance(d, ast.Call) and isinstance(d.func, ast.Name)
+            ]
             if "diagnosis" not in named:
                 message = Both(f"检查 {node.name} 没有诊断", f"check {node.name} has no diagnosis")
                 yield Problem(lesson.checks, node.lineno, message)

@@ -24,9 +24,9 @@ Kind = Literal["fork", "spare"]
 class Runner:
     """Thread-safe. :meth:`start` returns at once; what is asked before it is ready waits.
 
-    ``grades`` and ``labs`` are how many run at a time; others queue. ``kind``: forks of a pre-imported process
-    (Linux), or spare pre-imported processes (anywhere). ``without`` leaves out layers of the sandbox, to try what
-    a system gives that does not have them.
+    ``grades`` and ``labs`` are how many run at a time; others queue. ``kind``: forks of a pre-imported
+    process (Linux), or spare pre-imported processes (anywhere). ``without`` leaves out layers of the sandbox,
+    to try what a system gives that does not have them.
     """
 
     def __init__(
@@ -71,7 +71,8 @@ class Runner:
     def grade(self, lesson_id: str, source: str, on_event: OnEvent | None = None) -> Verdict:
         """Grades a solution. ``on_event`` is told ``queued``, ``starting`` and ``check`` events.
 
-        Raises what :func:`teachllm.school.exercise.exercise` raises; whatever the source does is in the verdict.
+        Raises what :func:`teachllm.school.exercise.exercise` raises; whatever the source does is in the
+        verdict.
         """
         return self.submit(lesson_id, source, on_event).result()
 
@@ -97,9 +98,10 @@ class Runner:
     ) -> LabRun:
         """Runs a lab of the lesson's ``figures.py``; iterate over the result for its events.
 
-        ``replace`` maps a symbol (``module:function``) to the learner's source: the lab then runs the real system
-        with the learner's function in its place, sandboxed like a solution, with more memory and four times the
-        lab's own time. Raises ``LookupError`` if there is no such lab, and ``ControlError`` for bad ``args``.
+        ``replace`` maps a symbol (``module:function``) to the learner's source: the lab then runs the real
+        system with the learner's function in its place, sandboxed like a solution, with more memory and four
+        times the lab's own time. Raises ``LookupError`` if there is no such lab, and ``ControlError`` for bad
+        ``args``.
         """
         return LabRun(
             lesson_id,
@@ -125,4 +127,4 @@ def _launcher(kind: Kind, without: frozenset[str]) -> Launcher:
         return ZygoteLauncher(without)
     from teachllm.school.runner.spare import SpareLauncher
 
-    return SpareLauncher()
+    return SpareLauncher(without)

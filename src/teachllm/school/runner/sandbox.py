@@ -1,8 +1,9 @@
 """Locking a process in before it runs learner code.
 
 ``fork_sandboxed`` makes the process; it stands behind a *gate*, a small trusted process that creates the
-namespaces, waits for it and tells how it ended. Every layer is applied if the system gives it; what was obtained
-is reported (:class:`Obtained`) and shown by ``teachllm doctor``. The limits need nothing and are always there.
+namespaces, waits for it and tells how it ended. Every layer is applied if the system gives it; what was
+obtained is reported (:class:`Obtained`) and shown by ``teachllm doctor``. The limits need nothing and are
+always there.
 
 ==============  =====================================================================================
 layer           what it holds back
@@ -39,7 +40,7 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0
 
 @dataclass(frozen=True)
 class Confinement:
-    """What a sandboxed process may have. Paths need not exist; ``memory_mb`` comes on top of what is loaded."""
+    """What a sandboxed process may have. Paths need not exist; ``memory_mb`` is on top of what is loaded."""
 
     run_folder: Path
     seconds: float
@@ -49,6 +50,7 @@ class Confinement:
     threads: int = 2
     readable: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
 
 
@@ -61,6 +63,9 @@ class Obtained:
     def attempt(self, layer: str, without: frozenset[str], action: Callable[[], None]) -> None:
         if layer in without:
             self.layers[layer] = "switched off"
+            return
+        if not syscalls.ON_LINUX and layer != "limits":
+            self.layers[layer] = "needs Linux"
             return
         try:
             action()
@@ -110,8 +115,8 @@ def fork_sandboxed(
 ) -> Gate:
     """Forks a locked-in process that runs ``main`` and ends.
 
-    ``keep`` are the file descriptors that it inherits besides stdin (empty) and stdout and stderr (``output``).
-    The calling process must have one thread.
+    ``keep`` are the file descriptors that it inherits besides stdin (empty) and stdout and stderr
+    (``output``). The calling process must have one thread.
     """
     status_read, status_write = os.pipe()
     parent = os.getpid()
@@ -150,7 +155,7 @@ def _gate(
         code = 1
         try:
             syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-            if not obtained.has("namespaces") and os.getppid() != gate_pid:
+            if os.getppid() not in (gate_pid, 0):  # 0: in a namespace of its own it sees no parent
                 os._exit(125)
             _lock_in(confinement, keep, output, obtained)
             main(obtained)
@@ -187,7 +192,6 @@ def _new_namespaces() -> None:
 
 
 def _lock_in(confinement: Confinement, keep: set[int], output: int, obtained: Obtained) -> None:
-    without = confinement.without
     if obtained.has("namespaces"):
         _arrange_mounts(confinement)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -195,16 +199,26 @@ def _lock_in(confinement: Confinement, keep: set[int], output: int, obtained: Ob
     os.dup2(output, 1)
     os.dup2(output, 2)
     _close_all_but(keep)
+    lock_in_here(confinement, obtained)
+
+
+def lock_in_here(confinement: Confinement, obtained: Obtained) -> None:
+    """Locks this process in for good: every layer but the namespaces, which come before a process is forked.
+
+    Standard output and error must already go where learner code may write.
+    """
+    without = confinement.without
     os.chdir(confinement.run_folder)
     os.environ.clear()
-    os.environ.update(
-        {**_ENVIRONMENT, "HOME": str(confinement.run_folder), "TMPDIR": str(confinement.run_folder)}
-    )
+    folder = str(confinement.run_folder)
+    os.environ.update({**_ENVIRONMENT, **confinement.environment, "HOME": folder, "TMPDIR": folder})
     tempfile.tempdir = None
-    sys.stdin = open(os.devnull)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
-    with contextlib.suppress(OSError):
+    sys.stdin = open(os.devnull)  # noqa: SIM115
+    sys.stdout, sys.stderr = (
+        open(fd, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+        for fd in (1, 2)
+    )
+    with contextlib.suppress(OSError, AttributeError):  # Windows has no nice
         os.nice(5)
     obtained.attempt("limits", frozenset(), lambda: _limit(confinement))
     obtained.attempt("capabilities", without, _give_up_privileges)
@@ -215,7 +229,7 @@ def _lock_in(confinement: Confinement, keep: set[int], output: int, obtained: Ob
 
 
 def _arrange_mounts(confinement: Confinement) -> None:
-    """Own /proc, an own small file system as run folder, nothing where the learner's private data lie.
+    """Everything read-only; own /proc, small file system as run folder, nothing where private data lie.
 
     Some of it is refused inside containers; Landlock covers the same ground, so that is no failure.
     """
@@ -224,6 +238,8 @@ def _arrange_mounts(confinement: Confinement) -> None:
         syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     except OSError:
         return
+    with contextlib.suppress(OSError):
+        syscalls.mount_read_only("/")
     mounts = [("proc", "/proc", "proc", quiet, "")]
     mounts += [
         ("tmpfs", str(folder), "tmpfs", quiet | syscalls.MS_RDONLY, "size=4k,mode=700")
@@ -244,32 +260,38 @@ def _give_up_privileges() -> None:
 
 
 def _limit(confinement: Confinement) -> None:
-    import resource
-
-    with open("/proc/self/statm") as file:
-        loaded = int(file.read().split()[0]) * resource.getpagesize()
-    cpu_seconds = int(confinement.seconds * confinement.threads) + 5
+    try:
+        import resource
+    except ImportError:
+        raise OSError(f"{sys.platform} has no resource limits") from None
+    # The hard limit counts: the first process of a namespace is spared the signal of the soft one.
     limits = {
-        resource.RLIMIT_AS: loaded + confinement.memory_mb * 2**20,
-        resource.RLIMIT_CPU: cpu_seconds,  # the hard limit: as the first process of a namespace it gets no soft one
+        resource.RLIMIT_CPU: int(confinement.seconds * confinement.threads) + 5,
         resource.RLIMIT_FSIZE: confinement.file_mb * 2**20,
         resource.RLIMIT_NOFILE: 256,
         resource.RLIMIT_CORE: 0,
     }
+    if syscalls.ON_LINUX:
+        with open("/proc/self/statm") as file:
+            loaded = int(file.read().split()[0]) * resource.getpagesize()
+        limits[resource.RLIMIT_AS] = loaded + confinement.memory_mb * 2**20
     for kind, value in limits.items():
         _, ceiling = resource.getrlimit(kind)
         value = value if ceiling == resource.RLIM_INFINITY else min(value, ceiling)
         resource.setrlimit(kind, (value, value))
+    if not syscalls.ON_LINUX:
+        raise OSError(f"{sys.platform} does not limit the memory of a process")
 
 
 def python_files() -> tuple[Path, ...]:
     """What a Python program reads to import and to run: no home folder, no data."""
     places = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values()}
     places |= {entry for entry in sys.path if entry and os.path.isabs(entry)}
-    system = ("/usr", "/lib", "/lib64", "/nix/store", "/etc/ld.so.cache", "/etc/localtime", "/etc/ssl/openssl.cnf")
+    system = ("/usr", "/lib", "/lib64", "/nix/store")
+    settings = ("/etc/ld.so.cache", "/etc/localtime", "/etc/ssl/openssl.cnf")
     devices = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
     hardware = ("/sys/devices/system", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat")
-    return tuple(Path(place) for place in (*sorted(places), *system, *devices, *hardware))
+    return tuple(Path(place) for place in (*sorted(places), *system, *settings, *devices, *hardware))
 
 
 def _close_all_but(keep: set[int]) -> None:
@@ -291,7 +313,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def kill_children(known: Iterable[int] = ()) -> None:
-    """Kills every child of this process that is not in ``known``: strays that were left to it as subreaper."""
+    """Kills every child of this process that is not in ``known``: strays left to it as subreaper."""
     for _ in range(100):
         strays = set(children_of(os.getpid())) - set(known)
         if not strays:

@@ -1,8 +1,8 @@
 """A system call filter (seccomp-bpf) for learner code: no sockets, no new processes, no signals to others.
 
-Numbers are those of ``asm/unistd_64.h`` (x86_64) and ``asm-generic/unistd.h`` (aarch64). Threads stay allowed:
-``clone`` passes with ``CLONE_THREAD``; ``clone3``, whose flags a filter cannot see, answers ENOSYS, upon which
-the C library falls back to ``clone``.
+Numbers are those of ``asm/unistd_64.h`` (x86_64) and ``asm-generic/unistd.h`` (aarch64). Threads stay
+allowed: ``clone`` passes with ``CLONE_THREAD``; ``clone3``, whose flags a filter cannot see, answers ENOSYS,
+upon which the C library falls back to ``clone``.
 """
 
 from __future__ import annotations

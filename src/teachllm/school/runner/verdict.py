@@ -33,10 +33,10 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``diagnosis``: the mistake, from the first check that failed. ``message``: what happened, with their line.
+    """``diagnosis``: the mistake, from the first check that failed. ``message``: what happened.
 
-    ``line`` counts from 1 in the learner's source. ``output`` is what their code printed. ``seconds`` is the time
-    from submission to verdict.
+    ``line`` counts from 1 in the learner's source. ``output`` is what their code printed. ``seconds`` is the
+    time from submission to verdict.
     """
 
     status: Status

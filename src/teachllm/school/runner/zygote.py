@@ -1,10 +1,11 @@
 """The fork server: a process that has imported everything and forks a child for every request (Linux).
 
-It is started by :class:`teachllm.school.runner.launcher.ZygoteLauncher` as ``python -m …zygote FD OPTIONS``, has
-one thread, runs no torch operation, and ends when the studio's end of the control socket closes.
+It is started by :class:`teachllm.school.runner.launcher.ZygoteLauncher` as ``python -m …zygote FD OPTIONS``,
+has one thread, runs no torch operation, and ends when the studio's end of the control socket closes.
 
-Control messages (JSON, one a packet): from the studio ``{"start": id}`` with one descriptor, the job's channel, and
-``{"kill": id}``; to the studio ``{"ready": …}`` once and ``{"ended": id, "code": …}`` for each job.
+Control messages (JSON, one a packet): from the studio ``{"start": id}`` with one descriptor, the job's
+channel, and ``{"kill": id}``; to the studio ``{"ready": …}`` once and ``{"ended": id, "code": …}`` for each
+job.
 """
 
 from __future__ import annotations
@@ -13,20 +14,19 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
-import stat
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from teachllm.school.runner import sandbox, syscalls
+from teachllm.school.runner.job import FORKED, Lines, run_job
 from teachllm.school.runner.preload import preload
+from teachllm.school.runner.run_folder import remove_tree
 
 _MESSAGE = 1 << 16
 
@@ -107,9 +107,10 @@ class Zygote:
             if os.getppid() != zygote:
                 os._exit(125)
             syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-            from teachllm.school.runner.job import Lines, run_job
-
-            run_job(Lines(channel, channel), folder)
+            lines = Lines(channel, channel)
+            request = lines.receive()
+            if request is not None:
+                run_job(request, lines, folder, FORKED)
             sandbox.kill_children()
             code = 0
         except BaseException:
@@ -144,24 +145,6 @@ def _kill_group(pid: int) -> None:
             kill(pid, signal.SIGKILL)
 
 
-def remove_tree(folder: Path) -> None:
-    """Removes a folder, also one whose permissions learner code has taken away."""
-
-    def unlock(function: Callable[..., Any], path: str, _: Any) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(path), stat.S_IRWXU)
-            os.chmod(path, stat.S_IRWXU, follow_symlinks=False) if os.path.islink(path) else os.chmod(
-                path, stat.S_IRWXU
-            )
-            if function in (os.open, os.scandir, os.lstat):
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                function(path)
-
-    with contextlib.suppress(OSError):
-        shutil.rmtree(folder, onerror=unlock)
-
-
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     options = json.loads(sys.argv[2])
@@ -172,7 +155,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="teachllm-runs-"))
     try:
         with contextlib.suppress(OSError):
-            control.send(json.dumps({"ready": {**loaded, "layers": layers}}).encode()[:_MESSAGE])
+            control.send(json.dumps({"ready": {**loaded, "layers": layers}}).encode())
             Zygote(control, folder).serve()
     finally:
         remove_tree(folder)
