@@ -123,21 +123,43 @@ def alibi_bias(n_heads: int, n_queries: int, n_cached: int = 0) -> Float[Tensor,
 # (the paper, Meta's Llama files, GGUF files of the llama architecture). Our models use half-split.
 
 
-def rope_frequencies(dim: int, base: float = 10_000.0) -> Float[Tensor, " dim/2"]:
+def rope(
+    x: Float[Tensor, "*batch position dim"], positions: Shaped[Tensor, " position"], base: float = 10_000.0
+) -> Float[Tensor, "*batch position dim"]:
+    """Queries or keys turned by their positions: at position m, pair i turns by the angle m · base^(-2i/dim).
+
+    Pair i is (x_i, x_(i + dim/2)) for i = 0 … dim/2 - 1: the half-split layout. Turning (a, b) by an angle
+    gives (a cos - b sin, a sin + b cos). Angles are computed in float32; the result has the dtype of x.
+    Su et al. 2021, arXiv:2104.09864, equation 34.
+
+    This is all of RoPE, to be read. Models compute cosines and sines once for all layers (`rope_cos_sin`)
+    and then call `apply_rope`; both ways give the same numbers.
+    """
+    half = x.shape[-1] // 2
+    frequencies = base ** (-torch.arange(half, dtype=torch.float32, device=x.device) / half)
+    angles = positions.float()[:, None] * frequencies
+    cos, sin = angles.cos(), angles.sin()
+    a, b = x[..., :half], x[..., half:]
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
+
+
+def rope_frequencies(
+    dim: int, base: float = 10_000.0, device: torch.device | str | None = None
+) -> Float[Tensor, " dim/2"]:
     """Radians a position by which each pair turns: θ_i = base^(-2i/dim) for i = 0 … dim/2 - 1, in float32.
 
     ValueError if `dim` is odd. Su et al. 2021, arXiv:2104.09864, equation 15.
     """
     if dim < 2 or dim % 2:
         raise ValueError(f"dim is {dim}; a rotation turns pairs of components, so it must be even")
-    return base ** (-torch.arange(0, dim, 2, dtype=torch.float32) / dim)
+    return 1 / base ** (torch.arange(0, dim, 2, dtype=torch.float32, device=device) / dim)
 
 
 def rope_angles(
     positions: Shaped[Tensor, "*position"], dim: int, base: float = 10_000.0
 ) -> Float[Tensor, "*position dim/2"]:
     """The angle m θ_i of every pair at every position, in float32 radians."""
-    return positions[..., None].float() * rope_frequencies(dim, base).to(positions.device)
+    return positions[..., None].float() * rope_frequencies(dim, base, positions.device)
 
 
 def rope_cos_sin(
