@@ -60,6 +60,16 @@ def test_link_to_a_lesson_keeps_its_place(client: TestClient) -> None:
     assert response.headers["location"] == "/lesson/1.2?lang=en&q=%E7%BC%93"
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_link_in_another_page_goes_on_by_itself(client: TestClient, site: str) -> None:
+    path = f'/lesson/1.2?token={TOKEN}&q="><script>'
+    response = client.get(path, headers={"sec-fetch-site": site})
+    assert response.status_code == 200
+    assert "set-cookie" in response.headers
+    assert 'content="0;url=/lesson/1.2?q=%22%3E%3Cscript%3E"' in response.text
+    assert TOKEN not in response.text
+
+
 @pytest.mark.parametrize("path", ["//evil.example", "/%2Fevil.example", "///evil.example/x"])
 def test_redirect_stays_here(client: TestClient, path: str) -> None:
     response = client.get(f"{HERE}{path}?token={TOKEN}")

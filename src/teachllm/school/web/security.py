@@ -4,6 +4,7 @@ A studio runs code for whoever can reach it, so every request passes :class:`Gat
 
 * another name for this machine (DNS rebinding): the ``Host`` must be ours;
 * a stranger: the first link carries the token, and a redirect makes a cookie of it; tools send the token;
+* another user of this machine who has come by either (see :mod:`teachllm.school.web.peer`);
 * another page in the learner's browser: the cookie alone is not enough, since ``SameSite`` does not separate
   ports. Whatever changes something needs our exact ``Origin``, all else must come from our own page.
 """
@@ -23,12 +24,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from teachllm.school.language import Both
 from teachllm.school.web.challenge import WHO_PATH, answer_challenge
+from teachllm.school.web.peer import is_another_user
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 COOKIE_DAYS = 400
 
 # KaTeX, CodeMirror and the charts set styles through the CSSOM, which this policy allows; it forbids style
-# attributes and inline scripts in HTML. The page's JSON is in `type="application/json"` scripts, which do not run.
+# attributes and inline scripts in HTML. The page's JSON is in `type="application/json"` scripts: data only.
 CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
@@ -47,11 +49,13 @@ _NO_TOKEN = Both(
     "请用终端里 `make start` 打印的链接打开工作室：它带着只有你有的钥匙。",
     "Open the studio with the link that `make start` printed in the terminal: only you have its key.",
 )
+_COME_IN = Both("正在打开工作室…", "Opening the studio…")
 _JUST_OPENED = Both("刚刚打开过那个链接？继续", "Have you just opened that link? Continue")
 _FOREIGN = Both(
     "这个请求不是从工作室自己的页面来的，已经拒绝。",
     "This request did not come from the studio's own page, so it was refused.",
 )
+_OTHER_USER = Both("工作室只为启动它的用户服务。", "The studio serves only the user who started it.")
 _HOST = Both(
     "工作室只回应 127.0.0.1 和 localhost 上它自己的端口。",
     "The studio answers only to 127.0.0.1 and localhost on its own port.",
@@ -99,8 +103,11 @@ class Gate:
         method, path = scope["method"], scope["path"]
         if path == WHO_PATH and method == "GET":
             return answer_challenge(self._token, scope)
-        if method == "GET" and (redirect := self._exchange(scope)):
-            return redirect
+        client = scope.get("client")
+        if client and not path.startswith("/static/") and is_another_user(client[1], self.port):
+            return _refuse(scope, _OTHER_USER)
+        if method == "GET" and (entry := self._exchange(scope)):
+            return entry
         bearer = self._holds_token(headers)
         if not bearer and not self._holds_cookie(headers):
             return _refuse(scope, _NO_TOKEN, page=_no_token_page(scope))
@@ -120,8 +127,14 @@ class Gate:
             return _refuse(scope, _NO_TOKEN, page=_no_token_page(scope))
         rest = urlencode([(name, value) for name, value in pairs if name != "token"])
         # A path that begins with two slashes would be another host.
-        path = "/" + scope["path"].lstrip("/")
-        response = RedirectResponse(path + (f"?{rest}" if rest else ""), status_code=303)
+        address = "/" + scope["path"].lstrip("/") + (f"?{rest}" if rest else "")
+        response: Response
+        if Headers(scope=scope).get("sec-fetch-site") in ("cross-site", "same-site"):
+            # A link in another page (a web terminal): the browser sends no strict cookie along such a
+            # redirect, but does when this page goes on by itself.
+            response = HTMLResponse(_page([_COME_IN], refresh=address))
+        else:
+            response = RedirectResponse(address, status_code=303)
         response.set_cookie(
             self.cookie_name,
             self.cookie_value,
@@ -202,10 +215,15 @@ def _no_token_page(scope: Scope) -> str:
     return _page([_NO_TOKEN], f'<p><a href="{escape(path)}">{_JUST_OPENED.zh} · {_JUST_OPENED.en}</a></p>')
 
 
-def _page(texts: Iterable[Both], more: str = "") -> str:
+def _page(texts: Iterable[Both], more: str = "", refresh: str | None = None) -> str:
     body = "".join(f'<p lang="zh">{escape(text.zh)}</p><p lang="en">{escape(text.en)}</p>' for text in texts)
+    if refresh is not None:
+        more = f'<p><a href="{escape(refresh)}">{_COME_IN.zh}</a></p>' + more
+        head = f'<meta http-equiv="refresh" content="0;url={escape(refresh)}">'
+    else:
+        head = ""
     return (
         '<!doctype html><html lang="zh"><head><meta charset="utf-8"><title>TeachLLM</title>'
         '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
-        f"</head><body><h1>TeachLLM</h1>{body}{more}</body></html>"
+        f"{head}</head><body><h1>TeachLLM</h1>{body}{more}</body></html>"
     )

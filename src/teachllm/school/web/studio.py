@@ -12,6 +12,7 @@ from teachllm.school.language import LANGUAGES, Lang, as_lang
 from teachllm.school.progress import Store
 from teachllm.school.runner import Runner
 from teachllm.school.web.chat_model import StudioModel
+from teachllm.school.web.drawing import Drawing
 from teachllm.school.web.lab_runs import LabRuns
 from teachllm.school.web.security import Gate
 from teachllm.school.web.submissions import Submissions
@@ -26,6 +27,7 @@ class Studio:
     gate: Gate
     model: StudioModel
     labs: LabRuns
+    drawing: Drawing = field(default_factory=Drawing)
     submissions: Submissions = field(default_factory=Submissions)
 
     @property
