@@ -71,8 +71,8 @@ class KVCache:
     ) -> tuple[Float[Tensor, "batch kv_heads seen d"], Float[Tensor, "batch kv_heads seen d"]]:
         """Write the new positions of one layer behind the old ones; return all of them, without a copy.
 
-        ValueError if they do not fit. `length` stays as it is until `advance`, since every layer writes at
-        the same positions.
+        ValueError if they do not fit, in number, shape or dtype. `length` stays as it is until `advance`,
+        since every layer writes at the same positions.
         """
         end = self.length + k.shape[2]
         if end > self.capacity:
@@ -81,6 +81,11 @@ class KVCache:
                 f"{k.shape[2]} more were given. Make it with a larger capacity, or give fewer tokens."
             )
         keys, values = self.keys[layer], self.values[layer]
+        if k.shape[:2] != keys.shape[:2] or k.dtype != keys.dtype:
+            raise ValueError(
+                f"the KV cache holds {keys.dtype}, batch {keys.shape[0]}, {keys.shape[1]} heads; given are "
+                f"{k.dtype}, batch {k.shape[0]}, {k.shape[1]} heads. Make it with the model's dtype and batch."
+            )
         keys[:, :, self.length : end] = k
         values[:, :, self.length : end] = v
         return keys[:, :, :end], values[:, :, :end]

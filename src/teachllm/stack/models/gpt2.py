@@ -1,0 +1,126 @@
+"""GPT-2: learned positions, LayerNorm before each half of a block, GELU, a tied head.
+
+Radford et al. 2019, "Language Models are Unsupervised Multitask Learners".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from teachllm.stack.nn.attention import causal_attention
+from teachllm.stack.nn.feed_forward import GELUFeedForward
+from teachllm.stack.nn.kv_cache import KVCache
+from teachllm.stack.nn.norms import LayerNorm
+from teachllm.stack.nn.positions import LearnedPositions
+
+
+@dataclass(frozen=True)
+class GPT2Config:
+    """Sizes of a GPT-2. ValueError names everything that does not fit together.
+
+    hidden: width of the feed-forward layer, 4 · d_model in the published models.
+    """
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    hidden: int
+    context_length: int
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        names = ("vocab_size", "d_model", "n_layers", "n_heads", "hidden", "context_length")
+        problems = [
+            f"{name} is {getattr(self, name)}; it must be at least 1"
+            for name in names
+            if getattr(self, name) < 1
+        ]
+        if self.n_heads > 0 and self.d_model % self.n_heads:
+            problems.append(f"d_model = {self.d_model} is no multiple of n_heads = {self.n_heads}")
+        if self.norm_eps <= 0:
+            problems.append(f"norm_eps = {self.norm_eps} must be above 0")
+        if problems:
+            raise ValueError("this is no GPT-2: " + "; ".join(problems))
+
+    @property
+    def n_kv_heads(self) -> int:
+        """Every query head has keys and values of its own."""
+        return self.n_heads
+
+    @property
+    def head_dim(self) -> int:
+        return self.d_model // self.n_heads
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers are trained; the tied head counts once."""
+        d, hidden = self.d_model, self.hidden
+        block = (3 * d * d + 3 * d) + (d * d + d) + (2 * d * hidden + hidden + d) + 4 * d
+        return (self.vocab_size + self.context_length) * d + self.n_layers * block + 2 * d
+
+
+class GPT2(nn.Module):
+    """Tokens to logits; see `forward`."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.positions = LearnedPositions(config.context_length, config.d_model)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
+        self.norm = LayerNorm(config.d_model, config.norm_eps)
+        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(
+        self, tokens: Int[Tensor, "batch length"], cache: KVCache | None = None, last_only: bool = False
+    ) -> Float[Tensor, "batch length_or_1 vocab"]:
+        """The logits of the token after each one; the arguments are those of `Llama.forward`."""
+        start = 0 if cache is None else cache.length
+        if tokens.shape[1] == 0:
+            raise ValueError("no tokens were given; this model takes at least one")
+        x = self.embedding(tokens) + self.positions(start, tokens.shape[1])
+        for block in self.blocks:
+            x = block(x, cache)
+        if cache is not None:
+            cache.advance(tokens.shape[1])
+        if last_only:
+            x = x[:, -1:]
+        return self.head(self.norm(x))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+
+    def __init__(self, config: GPT2Config, layer: int) -> None:
+        super().__init__()
+        self.attention_norm = LayerNorm(config.d_model, config.norm_eps)
+        self.attention = Attention(config, layer)
+        self.feed_forward_norm = LayerNorm(config.d_model, config.norm_eps)
+        self.feed_forward = GELUFeedForward(config.d_model, config.hidden)
+
+    def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), cache)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class Attention(nn.Module):
+    """Multi-head attention; one matrix makes queries, keys and values."""
+
+    def __init__(self, config: GPT2Config, layer: int) -> None:
+        super().__init__()
+        self.layer, self.head_dim = layer, config.head_dim
+        self.qkv = nn.Linear(config.d_model, 3 * config.d_model)
+        self.out = nn.Linear(config.d_model, config.d_model)
+
+    def forward(
+        self, x: Float[Tensor, "batch length d_model"], cache: KVCache | None
+    ) -> Float[Tensor, "batch length d_model"]:
+        q, k, v = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2).chunk(3, dim=1)
+        if cache is not None:
+            k, v = cache.update(self.layer, k, v)
+        return self.out(causal_attention(q, k, v).transpose(1, 2).flatten(2))
