@@ -9,11 +9,9 @@ Chinese locale. Word statistics are those of real text, grammar is not: neighbou
 
 from __future__ import annotations
 
-import ast
 import itertools
 import random
 import sysconfig
-import warnings
 from collections.abc import Iterator
 from itertools import accumulate, chain
 from pathlib import Path
@@ -22,6 +20,8 @@ from pydoc_data import topics
 import jieba
 import numpy
 from babel import Locale
+
+from teachllm.stack.data.corpora import docstrings, python_sources
 
 
 def mixed_text(size: int = 10_000_000, seed: int = 0) -> str:
@@ -34,7 +34,9 @@ def mixed_documents(size: int = 10_000_000, seed: int = 0) -> list[str]:
     rng = random.Random(seed)
     standard_library = Path(sysconfig.get_paths()["stdlib"])
     kinds = [
-        itertools.cycle(_blocks(_sources(standard_library, {"site-packages", "idlelib", "lib2to3"}), rng)),
+        itertools.cycle(
+            _blocks(python_sources(standard_library, {"site-packages", "idlelib", "lib2to3"}), rng)
+        ),
         itertools.cycle(_blocks(_english(standard_library), rng)),
         _chinese_sentences(rng),
     ]
@@ -47,26 +49,9 @@ def mixed_documents(size: int = 10_000_000, seed: int = 0) -> list[str]:
     return documents
 
 
-def _sources(folder: Path, without: set[str]) -> Iterator[str]:
-    for path in sorted(folder.rglob("*.py")):
-        if not {"test", "tests", "__pycache__", *without} & set(path.relative_to(folder).parts):
-            yield path.read_text(encoding="utf-8", errors="replace")
-
-
 def _english(standard_library: Path) -> Iterator[str]:
-    for source in chain(
-        _sources(standard_library, {"site-packages"}), _sources(Path(numpy.__file__).parent, set())
-    ):
-        try:
-            with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
-                tree = ast.parse(source)
-        except (SyntaxError, ValueError):
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                docstring = ast.get_docstring(node)
-                if docstring is not None and len(docstring) > 200:
-                    yield docstring
+    numpy_sources = python_sources(Path(numpy.__file__).parent)
+    yield from docstrings(chain(python_sources(standard_library, {"site-packages"}), numpy_sources))
     yield from topics.topics.values()
 
 

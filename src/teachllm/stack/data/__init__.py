@@ -1,0 +1,1 @@
+"""What the stack learns from and runs on: named files with sources and hashes, and corpora."""
