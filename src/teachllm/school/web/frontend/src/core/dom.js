@@ -46,6 +46,9 @@ function append(element, children) {
   }
 }
 
+/** A sentence of the course with what stands in `backticks` as code. @returns {(Node|string)[]} */
+export const withCode = (text) => String(text).split(/`([^`\n]+)`/).map((part, index) => (index % 2 ? h("code", null, part) : part));
+
 /** Replaces an element's children. */
 export function fill(element, ...children) {
   element.replaceChildren();

@@ -1,6 +1,6 @@
 /** An exercise: the hole in the real code, its hints, its verdicts, and afterwards the stack's own version beside it. */
 import { call } from "../core/api.js";
-import { dataOf, fill, h } from "../core/dom.js";
+import { dataOf, fill, h, withCode } from "../core/dom.js";
 import { fromServer, prose } from "../core/server-html.js";
 import { duration, fromNow, t } from "../core/strings.js";
 import { toast } from "../core/toast.js";
@@ -129,7 +129,7 @@ export async function mount(element) {
     fill(past, h("details", { open }, h("summary", null, t("exercise.history", { n: submissions.length })),
       h("ol", null, submissions.slice(0, 30).map((submission) => h("li", null,
         h("span", { class: submission.verdict?.passed ?? submission.passed ? "good" : "bad" }, t(`exercise.status.${submission.verdict?.status ?? submission.status}`)),
-        h("span.why", null, submission.verdict?.diagnosis ?? ""),
+        h("span.why", null, withCode(submission.verdict?.diagnosis ?? "")),
         h("time", null, fromNow(submission.created)),
         submission.source ? h("button.link", { type: "button", onclick: () => putBack(submission.source) }, t("exercise.history-load")) : null)))));
   }

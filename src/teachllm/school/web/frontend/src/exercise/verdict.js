@@ -1,5 +1,5 @@
 /** What the grader said: the mistake first, in the learner's colour; then each check; then what the code printed. */
-import { h } from "../core/dom.js";
+import { h, withCode } from "../core/dom.js";
 import { duration, t } from "../core/strings.js";
 
 /**
@@ -15,7 +15,7 @@ export function verdictPanel(verdict, { goTo }) {
   if (status === "cancelled") return h("div.verdict", null, h("p.headline", null, t("exercise.cancelled")));
   const headline = verdict.diagnosis || t(`exercise.status.${status}`);
   return h("div.verdict.bad", null,
-    h("p.headline", null, headline),
+    h("p.headline", null, withCode(headline)),
     verdict.message ? h(verdict.message.includes("\n") ? "pre.message" : "p.message", null, verdict.message) : null,
     verdict.line ? h("button.link.line", { type: "button", onclick: () => goTo(verdict.line) }, t("exercise.line", { line: verdict.line })) : null,
     list(checks), output(verdict.output));
@@ -35,7 +35,7 @@ function item(check, withDiagnosis) {
   return h("li", { class: check.passed ? "passed" : "failed" },
     h("span.sr", null, check.passed ? t("exercise.check-passed") : t("exercise.check-failed")),
     h("code", null, check.name),
-    check.passed ? null : [withDiagnosis && check.diagnosis ? h("span.why", null, check.diagnosis) : null, check.message ? h(check.message.includes("\n") ? "pre" : "span.why", null, check.message) : null]);
+    check.passed ? null : [withDiagnosis && check.diagnosis ? h("span.why", null, withCode(check.diagnosis)) : null, check.message ? h(check.message.includes("\n") ? "pre" : "span.why", null, check.message) : null]);
 }
 
 function output(text) {
