@@ -83,7 +83,7 @@ def docstrings(sources: Iterable[str], shortest: int = 201) -> Iterator[str]:
     """The docstrings of at least `shortest` characters: shorter ones say little more than the name."""
     for source in sources:
         try:
-            with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
+            with warnings.catch_warnings(action="ignore"):
                 tree = ast.parse(source)
         except (SyntaxError, ValueError):
             continue
