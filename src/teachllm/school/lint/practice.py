@@ -6,10 +6,9 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from teachllm.school.cards import CardEntry
 from teachllm.school.course import Course, Lesson
 from teachllm.school.exercise import Exercise, exercise
 from teachllm.school.language import LANGUAGES, Both, Lang
@@ -20,7 +19,7 @@ from teachllm.school.lesson.source_code import SymbolError, source_of
 from teachllm.school.lint.requirements import Requirements
 from teachllm.school.lint.text import han_characters
 from teachllm.school.problem import CourseFileError, LessonError, Problem
-from teachllm.school.yaml_file import BothText, YamlFile, read_text, read_yaml, validate
+from teachllm.school.yaml_file import YamlFile, read_text, read_yaml, validate
 
 
 def practice_problems(
@@ -192,32 +191,12 @@ def _mutant_problems(lesson: Lesson, checks: set[str], least: int) -> Iterator[P
                 yield Problem(path, node.lineno, message)
 
 
-class _Followup(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    question: BothText
-    answer: BothText
-
-
-class _Card(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
-    topic: str
-    difficulty: Annotated[int, Field(ge=1, le=3)]
-    role: Annotated[list[str], Field(min_length=1)]
-    question: BothText
-    answer: BothText
-    followup: _Followup
-    proof: Annotated[str, Field(pattern=r"^(#[a-z]|code:teachllm\.)")]
-
-
 def _card_problems(
     lesson: Lesson, documents: dict[Lang, Document], requirements: Requirements
 ) -> Iterator[Problem]:
     try:
         file = read_yaml(lesson.file("cards.yaml"))
-        cards: list[_Card] = validate(file, list[_Card])
+        cards: list[CardEntry] = validate(file, list[CardEntry])
     except CourseFileError as error:
         yield from error.problems
         return
@@ -238,7 +217,7 @@ def _card_problems(
             yield from _snippet_problems(file, place, text)
 
 
-def _card_texts(index: int, card: _Card) -> list[tuple[tuple[Any, ...], Both]]:
+def _card_texts(index: int, card: CardEntry) -> list[tuple[tuple[Any, ...], Both]]:
     return [
         ((index, "question"), card.question),
         ((index, "answer"), card.answer),
@@ -254,7 +233,7 @@ def spoken_length(text: str, lang: Lang) -> int:
 
 
 def _spoken_problems(
-    file: YamlFile, index: int, card: _Card, requirements: Requirements
+    file: YamlFile, index: int, card: CardEntry, requirements: Requirements
 ) -> Iterator[Problem]:
     bounds: dict[Lang, tuple[int, int]] = {
         "zh": requirements.spoken_characters,
@@ -274,7 +253,7 @@ def _spoken_problems(
 
 
 def _proof_problems(
-    file: YamlFile, index: int, card: _Card, documents: dict[Lang, Document]
+    file: YamlFile, index: int, card: CardEntry, documents: dict[Lang, Document]
 ) -> Iterator[Problem]:
     if card.proof.startswith("code:"):
         try:

@@ -1,0 +1,28 @@
+"""Interview cards: read from the lessons, brought back by spaced repetition.
+
+``store.cards`` of an open store is the :class:`Reviews`; ``cards_of(lesson)`` reads a lesson's cards.
+"""
+
+from teachllm.school.cards.deck import Card, CardEntry, cards_of
+from teachllm.school.cards.reviews import (
+    AlreadyAnswered,
+    CardState,
+    Counts,
+    NextCard,
+    Reviews,
+    UnknownCard,
+    UnknownRating,
+)
+
+__all__ = [
+    "AlreadyAnswered",
+    "Card",
+    "CardEntry",
+    "CardState",
+    "Counts",
+    "NextCard",
+    "Reviews",
+    "UnknownCard",
+    "UnknownRating",
+    "cards_of",
+]
