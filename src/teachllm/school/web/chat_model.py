@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from teachllm.school.language import Both, Lang
 from teachllm.school.web.event_log import EventLog
+from teachllm.stack.chat import ChatModel, Event, Failure, Finish, Message, TextDelta, Usage
 
-if TYPE_CHECKING:
-    from teachllm.stack.chat import ChatModel
+log = logging.getLogger("teachllm.studio")
 
 MODEL = "smollm2-135m-instruct"
-TITLE = "SmolLM2-135M-Instruct"
+
+
+class ModelBusy(RuntimeError):
+    """It is writing another answer."""
 
 
 class StudioModel:
@@ -23,35 +27,38 @@ class StudioModel:
     def __init__(self, load: Callable[[], ChatModel] | None = None) -> None:
         self._load = load
         self._model: ChatModel | None = None
+        self._loading = threading.Lock()
         self._lock = threading.Lock()
         self._fetching: EventLog | None = None
-        self.generating = threading.Lock()
-        """Held by the one answer that is being written."""
+        self._answer: Answer | None = None
 
     def status(self, lang: Lang) -> dict[str, Any]:
         """``{"ready", "name", "title", "bytes", "message"}``; ready: the model's file is here."""
-        from teachllm.stack.data.assets import ASSETS
+        from teachllm.stack.data.assets import known_asset
 
-        ready = self.is_here()
-        message = Both("模型已就绪。", "The model is ready.") if ready else _MISSING
+        wanted = known_asset(MODEL)
+        problem = self.problem()
         return {
-            "ready": ready,
+            "ready": problem is None,
             "name": MODEL,
-            "title": TITLE,
-            "bytes": ASSETS[MODEL].bytes,
-            "message": message.get(lang),
+            "title": wanted.title,
+            "bytes": wanted.bytes,
+            "message": (problem or _READY).get(lang),
         }
 
-    def is_here(self) -> bool:
-        if self._load is not None:
-            return True
-        from teachllm.stack.data.assets import AssetMissing, asset
+    def problem(self) -> Both | None:
+        """Why it cannot answer, if it cannot."""
+        if self._load is not None or self._model is not None:
+            return None
+        from teachllm.stack.data.assets import AssetDamaged, AssetMissing, asset
 
         try:
             asset(MODEL)
+        except AssetDamaged:
+            return _DAMAGED
         except AssetMissing:
-            return False
-        return True
+            return _MISSING
+        return None
 
     def fetch(self) -> EventLog:
         """Fetches the model's file, or joins the fetch that is going on. It goes on when nobody watches."""
@@ -61,19 +68,111 @@ class StudioModel:
                 threading.Thread(target=_fetch, args=(self._fetching,), name="fetch", daemon=True).start()
             return self._fetching
 
-    def loaded(self) -> ChatModel:
-        """The model; the first call loads it. Raises ``AssetMissing`` if its file is not here."""
+    def answer(self, messages: Sequence[Message], lang: Lang, keep: Callable[[str], None]) -> Answer:
+        """The next answer, to be begun. ``keep`` gets its text, or what there is of it when it is stopped.
+
+        Raises :class:`ModelBusy` while another answer is being written.
+        """
         with self._lock:
+            if self._answer is not None and not self._answer.log.closed:
+                raise ModelBusy
+            self._answer = Answer(self._loaded, messages, lang, keep)
+            return self._answer
+
+    def stop(self) -> bool:
+        """Stops the answer that is being written; whether there was one."""
+        answer = self._answer
+        if answer is None or answer.log.closed:
+            return False
+        answer.stop()
+        return True
+
+    def _loaded(self) -> ChatModel:
+        with self._loading:
             if self._model is None:
                 self._model = (self._load or _local_model)()
             return self._model
 
-    def close(self) -> None:
-        with contextlib.suppress(AttributeError):
-            self._model = None
+
+class Answer:
+    """One answer, written by a thread. Events: ``delta`` with ``text``; then ``done`` or ``error``."""
+
+    def __init__(
+        self,
+        loaded: Callable[[], ChatModel],
+        messages: Sequence[Message],
+        lang: Lang,
+        keep: Callable[[str], None],
+    ) -> None:
+        self.log = EventLog()
+        self._loaded = loaded
+        self._messages = messages
+        self._lang: Lang = lang
+        self._keep = keep
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="answer", daemon=True)
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if not self._thread.is_alive():
+            self.log.close()
+
+    def _work(self) -> None:
+        text = ""
+        try:
+            event: Event | None = None
+            usage: Usage | None = None
+            pieces, began = 0, 0.0
+            for event in self._events():
+                if isinstance(event, TextDelta):
+                    began = began or time.perf_counter()
+                    pieces += 1
+                    text += event.text
+                    self.log.add({"event": "delta", "text": event.text})
+                elif isinstance(event, Usage):
+                    usage = event
+            seconds = time.perf_counter() - began if began else 0.0
+            if text:
+                self._keep(text)
+            if isinstance(event, Finish) and event.reason != "cancelled":
+                tokens = usage.completion_tokens if usage else pieces
+                speed = tokens / max(seconds, 1e-3)
+                self.log.add(
+                    {"event": "done", "tokens": tokens, "seconds": seconds, "tokens_per_second": speed}
+                )
+            elif isinstance(event, Failure):
+                told = _FAILURES.get(event.kind)
+                message = told.get(self._lang) if told else event.message
+                self.log.add({"event": "error", "message": message})
+        except Exception as error:
+            log.exception("the chat model failed")
+            what = f"{type(error).__name__}: {error}"
+            self.log.add({"event": "error", "message": what})
+        finally:
+            self.log.close()
+
+    def _events(self) -> Iterator[Event]:
+        """Loads the model first; whoever stops meanwhile gets no answer."""
+        model = self._loaded()
+        if not self._stopped.is_set():
+            yield from model.stream(self._messages, stop=self._stopped)
 
 
+_FAILURES: dict[str, Both] = {
+    "asset": Both(
+        "模型文件不在了或者坏了，重新下载一次。", "The model's file is missing or damaged; fetch it again."
+    ),
+    "context": Both(
+        "这段对话已经超过模型能读的长度，开一段新的对话吧。",
+        "This conversation is longer than the model can read; begin a new one.",
+    ),
+}
+_READY = Both("模型已就绪。", "The model is ready.")
 _MISSING = Both("模型还没有下载。", "The model is not here yet.")
+_DAMAGED = Both("模型文件坏了，重新下载一次。", "The model's file is damaged; fetch it again.")
 
 
 def _local_model() -> ChatModel:
@@ -85,13 +184,19 @@ def _local_model() -> ChatModel:
 def _fetch(log: EventLog) -> None:
     from teachllm.stack.data.assets import fetch
 
+    told = 0.0
+
     def progress(done: int, total: int) -> None:
-        log.add({"event": "progress", "done": done, "total": total})
+        nonlocal told
+        now = time.monotonic()
+        if now - told > 0.1 or done == total:
+            told = now
+            log.add({"event": "progress", "done": done, "total": total})
 
     try:
         fetch(MODEL, progress)
         log.add({"event": "done"})
     except Exception as error:
-        log.add({"event": "error", "message": str(error)})
+        log.add({"event": "error", "message": str(error) or type(error).__name__})
     finally:
         log.close()

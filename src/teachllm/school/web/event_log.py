@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any, TypeAlias
 
 Event: TypeAlias = dict[str, Any]
@@ -49,7 +49,7 @@ class EventLog:
         with self._lock:
             return list(self._events)
 
-    async def follow(self) -> AsyncIterator[Event]:
+    async def follow(self) -> AsyncGenerator[Event]:
         """Every event, those of the past first; ends when the log is closed."""
         follower = _Follower()
         with self._lock:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -18,15 +17,23 @@ _BEAT = b": still here\n\n"
 
 
 class EventStream(Response):
-    """Sends each event as a ``data:`` line, and closes the iterator when the reader leaves."""
+    """Sends each event as a ``data:`` line, and closes the iterator when the reader leaves.
+
+    ``on_end`` is called in any case, also when the reader left before the first event.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[Event], heartbeat: float = HEARTBEAT_SECONDS) -> None:
-        super().__init__(background=None)
+    def __init__(
+        self,
+        events: AsyncIterator[Event],
+        heartbeat: float = HEARTBEAT_SECONDS,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__()
         self._events = events
         self._heartbeat = heartbeat
-        self.background: BackgroundTask | None = None
+        self._on_end = on_end
 
     def init_headers(self, headers: object = None) -> None:
         # No length; no transformation or buffering on the way.
@@ -52,6 +59,7 @@ class EventStream(Response):
                     await task
             if isinstance(self._events, AsyncGenerator):
                 await self._events.aclose()
+            self._on_end()
 
     async def _send_all(self, send: Send) -> None:
         iterator = aiter(self._events)

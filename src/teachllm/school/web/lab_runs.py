@@ -26,7 +26,7 @@ class LabRuns:
         self._runner = runner
         self._lock = threading.Lock()
         self._runs: dict[str, _Run] = {}
-        self._closed = False
+        self._stopped = False
 
     def start(
         self,
@@ -46,7 +46,7 @@ class LabRuns:
         run_id = secrets.token_hex(8)
         run = _Run(lab, on_done, lang)
         with self._lock:
-            if self._closed:
+            if self._stopped:
                 raise RuntimeError("the studio is closing")
             finished = [key for key, other in self._runs.items() if other.log.closed]
             for key in finished[:-_FINISHED_KEPT]:
@@ -68,9 +68,10 @@ class LabRuns:
             run.lab.cancel()
         return run is not None
 
-    def close(self) -> None:
+    def stop(self) -> None:
+        """Ends all of them, and takes no more."""
         with self._lock:
-            self._closed = True
+            self._stopped = True
             runs = list(self._runs.values())
         for run in runs:
             run.lab.cancel()

@@ -9,10 +9,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from teachllm.school.cards import AlreadyAnswered, UnknownCard, UnknownRating
 from teachllm.school.course import UnknownLesson
 from teachllm.school.figures import ControlError
 from teachllm.school.language import Both, Lang
 from teachllm.school.problem import CourseFileError
+from teachllm.school.progress import SettingError, StoreError, UnknownThread
 from teachllm.school.runner import RunnerError
 from teachllm.school.web.studio import Studio, browser_language
 
@@ -48,6 +50,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UnknownLesson, _on_unknown_lesson)
     app.add_exception_handler(ControlError, _on_control_error)
     app.add_exception_handler(CourseFileError, _on_course_error)
+    app.add_exception_handler(StoreError, _on_store_error)
     app.add_exception_handler(RunnerError, _on_runner_error)
     app.add_exception_handler(RequestValidationError, _on_wrong_body)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -90,6 +93,23 @@ def _on_course_error(request: Request, error: Exception) -> Response:
     log.error("course files cannot be used:\n%s", error)
     zh, en = (f"{title}\n{error.get(lang)}" for title, lang in _COURSE_ERROR)
     return answer(request, 500, Both(zh, en))
+
+
+_STORE_STATUS: dict[type[StoreError], int] = {
+    SettingError: 422,
+    UnknownRating: 422,
+    UnknownCard: 404,
+    UnknownThread: 404,
+    AlreadyAnswered: 409,
+}
+
+
+def _on_store_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StoreError)
+    status = _STORE_STATUS.get(type(error), 503)
+    if status == 503:
+        log.error("the store failed: %s", error)
+    return answer(request, status, error.why)
 
 
 def _on_runner_error(request: Request, error: Exception) -> Response:

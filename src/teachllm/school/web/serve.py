@@ -1,4 +1,4 @@
-"""``teachllm start``: finds a port, opens the store, serves the studio, and prints the link that lets one in."""
+"""``teachllm start``: finds a port, opens the store, serves the studio, prints the link that lets one in."""
 
 from __future__ import annotations
 
@@ -161,7 +161,12 @@ def remember_port(home: Path, port: int) -> None:
 def serve(app: Any, listener: socket.socket, studio: Studio, ready: Any = lambda: None) -> None:
     """Serves until Ctrl-C or a termination signal; then ends what is running and returns."""
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False, ws="none"
+        app,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=2,
+        server_header=False,
+        ws="none",
     )
     server = _Server(config, studio, ready)
     with contextlib.suppress(KeyboardInterrupt):

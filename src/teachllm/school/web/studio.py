@@ -51,11 +51,15 @@ class Studio:
             return as_lang(wanted)
         return as_lang(chosen) if chosen in LANGUAGES else browser_language(request)
 
+    def stop_runs(self) -> None:
+        """Stops what is going on, so that whoever follows it hears the end of it."""
+        self.model.stop()
+        self.submissions.stop()
+        self.labs.stop()
+
     def close(self) -> None:
         """Ends every process and generation that it started."""
-        self.labs.close()
-        self.submissions.close()
-        self.model.close()
+        self.stop_runs()
         self.runner.close()
         self.store.close()
 

@@ -33,6 +33,6 @@ class Submissions:
             run.cancel()
         return len(runs)
 
-    def close(self) -> None:
+    def stop(self) -> None:
         for lesson_id in list(self._runs):
             self.cancel(lesson_id)

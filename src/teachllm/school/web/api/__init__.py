@@ -4,4 +4,19 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from teachllm.school.web.api import (
+    cards,
+    chat,
+    exercises,
+    figures,
+    labs,
+    model,
+    notes,
+    progress,
+    search,
+    settings,
+)
+
 router = APIRouter()
+for part in (progress, notes, figures, labs, exercises, cards, settings, search, model, chat):
+    router.include_router(part.router)

@@ -1,4 +1,4 @@
-"""Exercises: the hole in the code, the learner's drafts and submissions, hints one by one, the solution afterwards."""
+"""Exercises: the hole in the code, drafts, submissions, hints one by one, the solution afterwards."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ def solution(studio: TheStudio, lesson_id: str) -> dict[str, Any]:
     task = _exercise(studio, lesson_id)
     if not studio.store.exercise_state(lesson_id).passed:
         why = Both(
-            "先通过检查，再和课程的写法对照。", "Pass the checks first; then compare with the course's version."
+            "先通过检查，再和课程的写法对照。",
+            "Pass the checks first; then compare with the course's version.",
         )
         raise Refusal(403, why)
     return {"source": task.solution_source}

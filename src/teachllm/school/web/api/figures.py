@@ -42,7 +42,9 @@ async def draw(
 
 
 @router.post("/predict")
-async def predict(studio: TheStudio, lang: TheLang, lesson_id: str, name: str, guess: Guess) -> dict[str, Any]:
+async def predict(
+    studio: TheStudio, lang: TheLang, lesson_id: str, name: str, guess: Guess
+) -> dict[str, Any]:
     """``{"right", "answer", "answer_text", "off_by", "explain", "given"}``; it is kept."""
 
     def judge() -> dict[str, Any]:
@@ -62,7 +64,9 @@ def figure_of(studio: Studio, lesson_id: str, name: str) -> FigureSpec:
     figures = load_lesson(lesson_id).figures
     if name not in figures:
         known = ", ".join(figures) or "–"
-        raise Refusal(404, Both(f"没有图 {name}，有的是：{known}", f"There is no figure {name}; there are: {known}"))
+        raise Refusal(
+            404, Both(f"没有图 {name}，有的是：{known}", f"There is no figure {name}; there are: {known}")
+        )
     return figures[name]
 
 
@@ -82,4 +86,6 @@ def _computed(name: str, compute: Any) -> dict[str, Any]:
         raise
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
-        raise Refusal(500, Both(f"图 {name} 算到一半出错了：{what}", f"Figure {name} failed: {what}")) from error
+        raise Refusal(
+            500, Both(f"图 {name} 算到一半出错了：{what}", f"Figure {name} failed: {what}")
+        ) from error

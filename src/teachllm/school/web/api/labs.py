@@ -1,4 +1,4 @@
-"""Labs: started with the learner's settings, followed event by event, stopped by a click or by leaving the page."""
+"""Labs: started with the learner's settings, followed event by event, stopped by a click or by leaving."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def _require_lab(studio: Studio, lesson_id: str, name: str) -> None:
     labs = load_lesson(lesson_id).labs
     if name not in labs:
         known = ", ".join(labs) or "–"
-        raise Refusal(404, Both(f"没有实验 {name}，有的是：{known}", f"There is no lab {name}; there are: {known}"))
+        raise Refusal(
+            404, Both(f"没有实验 {name}，有的是：{known}", f"There is no lab {name}; there are: {known}")
+        )
 
 
 def _function_of_learner(studio: Studio, lesson_id: str, name: str) -> dict[str, str]:
