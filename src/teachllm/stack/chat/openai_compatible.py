@@ -79,11 +79,11 @@ class OpenAIChatModel:
         options: ChatOptions | None = None,
         *,
         stop: threading.Event | None = None,
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         body = self._body(messages, tools, options or ChatOptions())
         return self._stream(body, stop or threading.Event())
 
-    def _stream(self, body: dict[str, Any], stop: threading.Event) -> Iterator[Event]:
+    def _stream(self, body: dict[str, Any], stop: threading.Event) -> Generator[Event, None, None]:
         """Reading blocks, so a thread does it, and stopping need not wait for the next byte."""
         abandoned = threading.Event()
         events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()

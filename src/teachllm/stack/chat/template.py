@@ -265,7 +265,7 @@ def _checked_filter(function: Any) -> Any:
 
 def _check_arguments(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     if "format" in getattr(function, "__name__", ""):
-        _check_padding(getattr(function, "__self__", None))
+        _check_padding(getattr(getattr(function, "__wrapped__", function), "__self__", None))
         _check_padding(args[0] if args else None)
     for value in (*args, *kwargs.values()):
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
