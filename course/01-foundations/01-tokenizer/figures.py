@@ -1,19 +1,14 @@
 """Figures, labs and values of lesson 1.1: how text becomes tokens, and how the rules for it are learned."""
 
 import functools
-import inspect
 import math
 import re
-import statistics
 import time
-import typing
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
-from pydoc_data import topics
 from typing import Annotated
 
-from teachllm.school.course import course_folder
 from teachllm.school.figures import (
     Bars,
     Both,
@@ -37,6 +32,7 @@ from teachllm.school.figures import (
     lab,
     value,
 )
+from teachllm.stack.data.corpora import course_text, stdlib_docs, stdlib_sources
 from teachllm.stack.tokenizer import (
     GPT2,
     LLAMA3,
@@ -73,20 +69,17 @@ SENTENCE = Both("大模型读的不是字，是 token。", "A language model rea
 
 @functools.cache
 def paragraphs(kind: str) -> tuple[str, ...]:
-    """Lines of the Python language reference, of this course in Chinese, or of the standard library's code."""
-    if kind == "en":
-        text = "\n".join(topics.topics.values())
-    elif kind == "code":
-        text = "\n".join(inspect.getsource(module) for module in (inspect, functools, statistics, typing))
+    """The lines of Python's documentation, of this course in Chinese, or of the standard library's code."""
+    if kind == "zh":
+        found = map(chinese, course_text("zh"))
     else:
-        files = sorted(path for path in course_folder().rglob("*") if path.suffix in (".md", ".yaml"))
-        text = "\n".join(chinese(path.read_text(encoding="utf-8")) for path in files)
-    return tuple(line for line in text.splitlines() if line.strip())
+        found = {"en": stdlib_docs, "code": stdlib_sources}[kind](max_bytes=450_000)
+    return tuple(line for text in found for line in text.splitlines() if line.strip())
 
 
 def chinese(source: str) -> str:
     """The lines that are mostly Chinese, without references, formulas and code."""
-    plain = re.sub(r"\{[^}]*\}|\$[^$]*\$|`[^`]*`|^\s*(?:zh:|[-#:|%]+)", "", source, flags=re.MULTILINE)
+    plain = re.sub(r"\{[^}]*\}|\$[^$]*\$|`[^`]*`|^[-#:|>]+", "", source, flags=re.MULTILINE)
     lines = map(str.strip, plain.splitlines())
     return "\n".join(line for line in lines if 2 * len(re.findall("[\u4e00-\u9fff]", line)) > len(line))
 
@@ -103,14 +96,20 @@ def texts(kind: str, size: int, held_out: bool = False) -> list[str]:
     return kept
 
 
-def training_texts(mix: str, size: int) -> list[str]:
+def training_texts(mix: str, size: int) -> dict[str, list[str]]:
+    """What a tokenizer learns from, about `size` characters in all; of Chinese there is less than that."""
     kinds = list(KINDS) if mix == "all" else [mix]
-    return [line for kind in kinds for line in texts(kind, size // len(kinds))]
+    return {kind: texts(kind, size // len(kinds)) for kind in kinds}
+
+
+@functools.cache
+def word_counts(mix: str, size: int) -> dict[bytes, int]:
+    return dict(count_pieces(text for lines in training_texts(mix, size).values() for text in lines))
 
 
 @functools.cache
 def merges_of(mix: str, size: int = 120_000) -> tuple[Merge, ...]:
-    return tuple(islice(iter_merges(count_pieces(training_texts(mix, size))), 3000))
+    return tuple(islice(iter_merges(word_counts(mix, size)), 3000))
 
 
 @functools.cache
@@ -280,7 +279,6 @@ def replay(text: str, mix: str) -> tuple[list[list[bytes]], list[Merge]]:
         pieces = [merge_pair(piece, first.pair, first.new_id) for piece in pieces]
 
 
-@value
 def n_tokens(lang: str = "zh", merged: bool = True) -> int:
     """Tokens of the sentence above, from bytes alone or with every merge."""
     states, _ = replay(SENTENCE.get(lang), "all")
@@ -414,9 +412,16 @@ SUBWORDS = 500
 
 @functools.cache
 def english_words() -> dict[str, int]:
-    """Lower-case words of the English text that occur at least eight times."""
+    """Lower-case words of the English text that occur at least twenty times."""
     words = Counter(re.findall("[a-z]+", " ".join(paragraphs("en")).lower()))
-    return {word: count for word, count in words.items() if count >= 8}
+    return {word: count for word, count in words.items() if count >= 20}
+
+
+@value
+def mean_word_length() -> float:
+    """Letters of an English word, over running text."""
+    words = re.findall("[A-Za-z]+", " ".join(paragraphs("en")))
+    return sum(map(len, words)) / len(words)
 
 
 @functools.cache
@@ -455,7 +460,7 @@ def hug_score(pair: str = "u g") -> float:
     return pair_scores(words)[left, right]
 
 
-TOY = {"h": 0.05, "u": 0.1, "g": 0.1, "s": 0.1, "ug": 0.2, "hug": 0.15, "gs": 0.05, "ugs": 0.02}
+TOY = {"h": 0.05, "u": 0.1, "g": 0.1, "s": 0.1, "ug": 0.2, "hug": 0.15, "gs": 0.05, "ugs": 0.01}
 
 
 @value
@@ -472,7 +477,9 @@ def first_pair_ratio() -> int:
 
 
 @figure(
-    title=Both("同一个词，同样大的词表，三种切法", "One word, vocabularies of one size, three algorithms"),
+    title=Both(
+        "同一个词，差不多大的词表，三种切法", "One word, vocabularies of about one size, three algorithms"
+    ),
     predict=Predict(
         Both(
             "BPE 第一次合并的，是这批英文词里最常见的一对。WordPiece 第一次合并的那一对，出现的次数是它的多少？",
@@ -496,7 +503,7 @@ def first_pair_ratio() -> int:
 def three_algorithms(
     word: Annotated[str, TextInput(30, label=Both("英文词", "English word"))] = "tokenizations",
 ) -> list[Chart]:
-    """How three vocabularies of 500 pieces, learned from the same words, cut one word."""
+    """How vocabularies of about 500 pieces, learned from the same words, cut one word."""
     merges, wordpiece, unigram = subword_bpe(), subword_wordpiece(), subword_unigram()
     word = "".join(word.lower().split())
     spelling = {i: bytes([i]) for i in range(256)} | {merge.new_id: merge.token for merge in merges}
@@ -506,14 +513,18 @@ def three_algorithms(
         "WordPiece": wordpiece_encode(word, set(wordpiece), unk="[UNK]") if word else [],
         "Unigram": unigram_encode(word, unigram),
     }
+    sizes = (26 + len(merges), len(wordpiece), len(unigram))
     learned = [piece for piece in wordpiece if len(piece.removeprefix("##")) > 1 and piece != "[UNK]"]
     likely = [piece for piece in unigram if len(piece) > 1]
     return [
         Tokens(
             [[Token(piece) for piece in pieces] for pieces in cuts.values()],
             [
-                Both(f"{name} · {len(pieces)} 段", f"{name} · {len(pieces)} pieces")
-                for name, pieces in cuts.items()
+                Both(
+                    f"{name}（词表 {size}）· {len(pieces)} 段",
+                    f"{name} ({size} in all) · {len(pieces)} pieces",
+                )
+                for (name, pieces), size in zip(cuts.items(), sizes, strict=True)
             ],
         ),
         Table(
@@ -586,23 +597,29 @@ def train_tokenizer(
     size: Annotated[
         int,
         Slider(
-            50,
-            900,
-            step=50,
+            30,
+            420,
+            step=30,
             label=Both("文字的量", "amount of text"),
             unit=Both("千字符", "thousand characters"),
         ),
-    ] = 600,
+    ] = 420,
     sentence: Annotated[
         str, TextInput(60, label=Both("边学边切的句子", "sentence to watch"))
     ] = "大模型 reads tokens, not 字。",
 ) -> Iterator[Event]:
-    counts = count_pieces(training_texts(mix, size * 1000))
+    chosen = training_texts(mix, size * 1000)
+    counts = count_pieces(text for lines in chosen.values() for text in lines)
     occurrences = sum(counts.values())
+    sizes = {kind: sum(map(len, lines)) for kind, lines in chosen.items()}
+    amounts = Both(
+        "，".join(f"{KINDS[kind].zh} {n:,}" for kind, n in sizes.items()),
+        ", ".join(f"{KINDS[kind].en} {n:,}" for kind, n in sizes.items()),
+    )
     yield Say(
         Both(
-            f"预分词得到 {occurrences:,} 个片段，其中不同的有 {len(counts):,} 个。之后只看这张计数表，不再看原文。",
-            f"Pre-tokenization gives {occurrences:,} pieces, {len(counts):,} of them different. From here on only these counts matter, not the text.",
+            f"字符数：{amounts.zh}。预分词得到 {occurrences:,} 个片段，其中不同的有 {len(counts):,} 个。之后只看这张计数表，不再看原文。",
+            f"Characters: {amounts.en}. Pre-tokenization gives {occurrences:,} pieces, {len(counts):,} of them different. From here on only these counts matter, not the text.",
         )
     )
     wanted = vocab_size - 256
@@ -695,7 +712,7 @@ def your_tokenizer(
         str, TextInput(60, label=Both("要切的句子", "sentence to cut"))
     ] = "大模型 reads tokens, not 字。",
 ) -> Iterator[Event]:
-    counts = count_pieces(training_texts(mix, 25_000))
+    counts = word_counts(mix, 25_000)
     ours = list(islice(iter_merges(counts), merges))
     mine: list[tuple[int, int]] = []
     for share in (0.1, 0.25, 0.5, 1.0):
