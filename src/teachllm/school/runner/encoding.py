@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import struct
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ _MAX_DIMENSIONS = 16
 _LENGTH = struct.Struct("<Q")
 _FLOAT = struct.Struct("<d")
 
+_ARRAY_DTYPE = re.compile(r"[<|][biufc][0-9]{1,2}")
 TENSOR_DTYPES = (
     *("float64", "float32", "float16", "bfloat16", "complex64", "complex128", "bool"),
     *("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
@@ -38,16 +40,24 @@ class Malformed(ValueError):
     """Bytes that :func:`encode` would not have made."""
 
 
-def encode(value: Any) -> bytes:
-    """The value as bytes. Raises :class:`NotEncodable` for other types, and for what is too deep or large."""
+def encode(value: Any, name: str = "the value") -> bytes:
+    """The value as bytes; ``name`` is what an error calls it.
+
+    Raises :class:`NotEncodable` for other types, and for what is too deep or large.
+    """
     parts: list[bytes] = []
-    _encode(value, parts, "the value", 0)
+    _encode(value, parts, name, 0)
     if len(parts) > MAX_ITEMS:
-        raise NotEncodable(f"the value has {len(parts):,} items; at most {MAX_ITEMS:,} can cross")
+        raise NotEncodable(f"{name} has {len(parts):,} items; at most {MAX_ITEMS:,} can cross")
     data = b"".join(parts)
     if len(data) > MAX_BYTES:
-        raise NotEncodable(f"the value takes {len(data):,} bytes; at most {MAX_BYTES:,} can cross")
+        raise NotEncodable(f"{name} takes {len(data):,} bytes; at most {MAX_BYTES:,} can cross")
     return data
+
+
+def encode_list(*encoded: bytes) -> bytes:
+    """The list of values that are encoded already."""
+    return b"".join((b"l", _LENGTH.pack(len(encoded)), *encoded))
 
 
 def decode(data: bytes) -> Any:
@@ -253,12 +263,12 @@ def _check_block(dtype: str, shape: tuple[int, ...], itemsize: int, content: byt
 def _array(dtype: str, shape: tuple[int, ...], content: bytes) -> Any:
     import numpy
 
+    if not _ARRAY_DTYPE.fullmatch(dtype):
+        raise Malformed(f"array type {dtype!r} is not allowed")
     try:
         kind = numpy.dtype(dtype)
     except TypeError:
         raise Malformed(f"unknown array type {dtype!r}") from None
-    if kind.kind not in "biufc":
-        raise Malformed(f"array type {dtype!r} is not allowed")
     _check_block(dtype, shape, kind.itemsize, content)
     if kind.kind == "b" and content and max(content) > 1:
         raise Malformed("bool array with bytes other than 0 and 1")

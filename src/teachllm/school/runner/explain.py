@@ -39,6 +39,11 @@ _SLIPS = {
         "你的代码想结束程序（exit）。函数应当返回结果。",
         "Your code tried to end the program (exit). A function should return its result.",
     ),
+    "NotEncodable": Both(
+        "返回值里有评分程序读不了的东西。请返回数、文字、列表、字典、数组或张量。",
+        "What was returned holds something that the grader cannot read. "
+        "Return numbers, text, lists, dicts, arrays or tensors.",
+    ),
     "PermissionError": Both(
         "你的代码想做沙箱里不允许的事（网络、别的进程、别处的文件）。这道练习用不到它们。",
         "Your code tried what the sandbox forbids (network, processes, files elsewhere). "

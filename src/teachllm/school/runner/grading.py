@@ -74,8 +74,12 @@ class GradeRun:
             if not place.taken:
                 return _cancelled()
             self._on_event({"event": "starting", "ready": self._launcher.is_ready()})
-            layers = self._wait_ready()
-            return _cancelled() if layers is None else self._follow(layers)
+            for _ in range(2):  # again if the fork server died at that moment
+                layers = self._wait_ready()
+                verdict = _cancelled() if layers is None else self._follow(layers)
+                if verdict is not None:
+                    return verdict
+            raise RunnerError("the grading process ended without a verdict")
         finally:
             place.release()
 
@@ -85,7 +89,9 @@ class GradeRun:
                 return self._launcher.ready(timeout=0.2)["layers"]
         return None
 
-    def _follow(self, layers: dict[str, str | None]) -> Verdict:
+    def _follow(self, layers: dict[str, str | None]) -> Verdict | None:
+        """The verdict; ``None`` if the process ended and had told nothing."""
+        told = False
         job = self._launcher.start_job(self._request())
         with self._lock:
             self._job = job
@@ -98,6 +104,7 @@ class GradeRun:
             for event in job.events():
                 if event.get("event") == "verdict":
                     return _weaker(event, layers) or verdict_of(event)
+                told = True
                 self._on_event(event)
         finally:
             guard.cancel()
@@ -106,7 +113,9 @@ class GradeRun:
             job.close()
         if self._cancelled.is_set():
             return _cancelled()
-        raise RunnerError("the grading process ended without a verdict")
+        if told:
+            raise RunnerError("the grading process ended without a verdict")
+        return None
 
     def _request(self) -> dict[str, Any]:
         exercise = self._exercise

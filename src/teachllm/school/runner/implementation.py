@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -119,7 +120,7 @@ class Learner:
             case ["returned", value, list() as mutated]:
                 return value, [where for where in mutated if isinstance(where, (int, str))]
             case ["not encodable", str() as text]:
-                raise LearnerError("TypeError", text.replace("the value", "what your function returned"))
+                raise LearnerError(NotEncodable.__name__, text[:2000])
             case ["raised", {"kind": str() as kind, "text": str() as text, **rest}]:
                 raise self._error(kind, text, rest)
             case _:
@@ -163,6 +164,8 @@ class Learner:
             return LearnerGone("malformed", str(malformed))
         if _OUT_OF_MEMORY.search(self.printed.text()):
             return LearnerGone("memory", "", line)
+        if "Fatal Python error: Aborted" in text:  # a namespace's first process dies of another signal
+            code = -signal.SIGABRT
         if code is not None and code >= 0:
             return LearnerGone("exited", str(code), line)
         return LearnerGone("crashed", str(-code) if code is not None else "", line)

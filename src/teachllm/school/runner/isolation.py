@@ -28,9 +28,11 @@ _KEPT = {
 _ADVICE = {
     "namespaces": Both(
         "系统不允许普通用户建命名空间。Ubuntu：sysctl kernel.apparmor_restrict_unprivileged_userns=0；"
-        "Debian：sysctl kernel.unprivileged_userns_clone=1；容器：加 --security-opt seccomp=unconfined",
+        "Debian：sysctl kernel.unprivileged_userns_clone=1；RHEL：sysctl user.max_user_namespaces=15000；"
+        "容器：加 --security-opt seccomp=unconfined",
         "the system forbids user namespaces. Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0; "
-        "Debian: sysctl kernel.unprivileged_userns_clone=1; containers: --security-opt seccomp=unconfined",
+        "Debian: sysctl kernel.unprivileged_userns_clone=1; RHEL: sysctl user.max_user_namespaces=15000; "
+        "containers: --security-opt seccomp=unconfined",
     ),
     "landlock": Both(
         "需要 5.13 以上的内核并启用 Landlock（启动参数 lsm=landlock,…）",

@@ -19,7 +19,14 @@ import types
 from collections.abc import Callable
 from typing import IO, Any
 
-from teachllm.school.runner.encoding import NotEncodable, decode, encode, read_frame, write_frame
+from teachllm.school.runner.encoding import (
+    NotEncodable,
+    decode,
+    encode,
+    encode_list,
+    read_frame,
+    write_frame,
+)
 
 FILE = "solution.py"
 _FRAMES_SHOWN = 8
@@ -134,7 +141,8 @@ def _reply(implementation: Callable[..., Any], args: list[Any], kwargs: dict[str
     try:
         after = _snapshot(args, kwargs)
         mutated = [where for where, content in before.items() if after[where] != content]
-        return encode(["returned", result, mutated])
+        returned = encode(result, "what your function returned")
+        return encode_list(encode("returned"), returned, encode(mutated))
     except NotEncodable as error:
         return encode(["not encodable", str(error)])
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from teachllm.school.exercise import Exercise, exercise, mutant_sources
 from teachllm.school.language import Both
-from teachllm.school.problem import LessonError, Problem
+from teachllm.school.problem import CourseFileError, Problem
 from teachllm.school.runner.runner import Runner
 from teachllm.school.runner.verdict import Verdict
 from teachllm.school.yaml_file import read_text
@@ -20,7 +20,7 @@ def prove(lesson_id: str, runner: Runner) -> list[Problem]:
     try:
         lesson = exercise(lesson_id)
         return [*_undiagnosed(lesson), *_prove(lesson, runner)]
-    except LessonError as error:
+    except CourseFileError as error:
         return list(error.problems)
 
 
@@ -54,9 +54,11 @@ def _prove(lesson: Exercise, runner: Runner) -> Iterator[Problem]:
                 f"mutant {name} must first fail {expected}; instead: {_shown(verdict)}",
             )
             yield Problem(lesson.mutants, line, message)
-        elif verdict.status == "failed" and verdict.diagnosis != _diagnosis(verdict):
+        elif verdict.status in ("failed", "error") and verdict.diagnosis != _diagnosis(verdict):
+            got = verdict.diagnosis or Both("", "")
             message = Both(
-                f"变体 {name} 的诊断不是那条检查的", f"mutant {name} does not get that check's diagnosis"
+                f"变体 {name} 得到的不是那条检查的诊断，而是：{got.zh}",
+                f"mutant {name} does not get that check's diagnosis but: {got.en}",
             )
             yield Problem(lesson.mutants, line, message)
 
