@@ -1,0 +1,14 @@
+"""The pages: HTML that reads well without scripts. ``error_page`` says what went wrong."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from teachllm.school.web.pages import home, lesson, practice, search, settings
+from teachllm.school.web.pages.errors import error_page
+
+router = APIRouter(include_in_schema=False)
+for part in (home, lesson, practice, search, settings):
+    router.include_router(part.router)
+
+__all__ = ["error_page", "router"]

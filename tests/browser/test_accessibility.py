@@ -1,0 +1,111 @@
+"""axe finds nothing on any kind of page, in both languages, light and dark, wide and narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+Visit = Callable[..., AbstractContextManager[tuple[Page, Any]]]
+
+PAGES = {
+    "home": "/",
+    "welcome": "/welcome",
+    "lesson": "/lesson/1.1",
+    "planned": "/lesson/1.2",
+    "review": "/review",
+    "search": "/search?q=softmax",
+    "notes": "/notes",
+    "chat": "/chat",
+    "settings": "/settings",
+    "error": "/lesson/9.9",
+}
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(visit: Visit, studio: Any, lang: str, theme: str) -> None:
+    studio.settle(lang=lang, theme=theme)
+    note = studio.call(
+        "POST", "/api/notes", {"lesson": "1.1", "anchor": "idea", "quote": "1", "text": "note"}
+    )
+    studio.call("POST", "/api/bookmarks", {"lesson": "1.1", "anchor": "code", "on": True})
+    found = {}
+    with visit(reduced_motion="reduce") as (page, watch):
+        for kind, path in PAGES.items():
+            page.goto(studio.address + path)
+            _settle(page)
+            found[kind] = problems(page)
+            if kind == "lesson":
+                everything_open(page)
+                found["lesson in use"] = problems(page)
+        watch.errors = [error for error in watch.errors if "404" not in error]
+    studio.call("DELETE", f"/api/notes/{note['id']}")
+    assert {kind: one for kind, one in found.items() if one} == {}
+
+
+def test_axe_finds_nothing_on_a_phone(visit: Visit, studio: Any) -> None:
+    studio.settle(lang="zh", theme="light")
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    found = {}
+    with visit(reduced_motion="reduce", **phone) as (page, _):
+        for kind in ("home", "lesson", "search", "settings"):
+            page.goto(studio.address + PAGES[kind])
+            _settle(page)
+            found[kind] = problems(page)
+        page.goto(studio.address + "/lesson/1.1")
+        page.locator(".phone-bar button").click()
+        found["sheet"] = problems(page)
+    assert {kind: one for kind, one in found.items() if one} == {}
+
+
+def test_axe_finds_nothing_in_the_overlays(visit: Visit, studio: Any) -> None:
+    studio.settle(lang="en", theme="dark")
+    found = {}
+    with visit(reduced_motion="reduce") as (page, _):
+        page.goto(studio.address + "/lesson/1.1")
+        page.keyboard.press("?")
+        page.locator("dialog.shortcuts").wait_for()
+        found["shortcuts"] = problems(page)
+        page.keyboard.press("Escape")
+        page.keyboard.press("/")
+        page.keyboard.type("softmax")
+        page.locator(".hit").first.wait_for()
+        found["palette"] = problems(page)
+    assert {kind: one for kind, one in found.items() if one} == {}
+
+
+def problems(page: Page) -> list[str]:
+    """What axe objects to, one line each."""
+    results = Axe().run(page, options=RULES).response["violations"]
+    return [
+        f"{one['id']}: {node['html'][:180]} — {(node['any'] or node['all'] or [{}])[0].get('message', '')}"
+        for one in results
+        for node in one["nodes"]
+    ]
+
+
+def everything_open(page: Page) -> None:
+    """Every island alive, a wrong answer given, a card and the details open."""
+    for kind in ("figure", "lab", "exercise", "cards"):
+        island = page.locator(f"[data-island={kind}]").first
+        island.scroll_into_view_if_needed()
+        page.wait_for_selector(f"[data-island={kind}][data-alive]")
+    page.locator(".predict .choice").first.click()
+    page.locator(".predict.judged").wait_for()
+    page.locator("details.more summary").first.click()
+    page.locator(".exercise .button.primary").click()
+    page.locator(".verdict").wait_for(timeout=60_000)
+    page.locator(".card-list summary").first.click()
+    page.locator(".followup").first.wait_for()
+
+
+def _settle(page: Page) -> None:
+    page.wait_for_load_state("networkidle")
+    page.evaluate("document.fonts.ready")
