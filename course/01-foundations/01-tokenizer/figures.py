@@ -412,9 +412,9 @@ SUBWORDS = 500
 
 @functools.cache
 def english_words() -> dict[str, int]:
-    """Lower-case words of the English text that occur at least twenty times."""
+    """Lower-case words of the English text that occur at least eight times."""
     words = Counter(re.findall("[a-z]+", " ".join(paragraphs("en")).lower()))
-    return {word: count for word, count in words.items() if count >= 20}
+    return {word: count for word, count in words.items() if count >= 8}
 
 
 @value

