@@ -1,0 +1,9 @@
+"""Search over lessons, cards, code, terms and notes, Chinese and English at once.
+
+``search("KV 缓存", "zh")`` gives the best :class:`Hit` first. The index is made in the background, by
+``warm_up()`` or the first search, and again when the course's files change.
+"""
+
+from teachllm.school.search.engine import Hit, search, warm_up
+
+__all__ = ["Hit", "search", "warm_up"]

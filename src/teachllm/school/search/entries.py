@@ -1,0 +1,186 @@
+"""What can be found: sections, code, cards, terms, and the titles of lessons that are only planned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from markdown_it.token import Token
+
+from teachllm.school.cards.deck import cards_known
+from teachllm.school.course import Course, Lesson
+from teachllm.school.language import LANGUAGES, Lang
+from teachllm.school.lesson.document import Document, box_parts, fence_parts, read_document
+from teachllm.school.lesson.references import Reference, restore_bars
+from teachllm.school.lesson.source_code import SymbolError, source_of
+from teachllm.school.problem import LessonError
+
+Kind: TypeAlias = Literal["lesson", "card", "code", "glossary", "note"]
+
+PLANNED = 0.7
+"""What can only be announced comes after what can be read."""
+OPENING = 0.9
+"""The beginning of a lesson mentions what a section then explains."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """``names`` are other ways to ask for it; ``terms`` are ids of the glossary that it links to."""
+
+    kind: Kind
+    lang: Lang
+    title: str
+    text: str
+    section_title: str = ""
+    lesson_id: str | None = None
+    anchor: str | None = None
+    names: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
+    weight: float = 1.0
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """What it is about, whatever the language."""
+        own = self.names[0] if self.kind in ("glossary", "note") and self.names else ""
+        return self.kind, self.lesson_id or "", self.anchor or "", own
+
+
+def titles(course: Course) -> Iterator[Entry]:
+    """Quick to read: every lesson's title and summary, and the glossary."""
+    for lesson in course.lessons.values():
+        for lang in LANGUAGES:
+            yield Entry(
+                "lesson",
+                lang,
+                lesson.title.get(lang),
+                lesson.summary.get(lang),
+                lesson_id=lesson.id,
+                weight=OPENING if lesson.available else PLANNED,
+            )
+    for term in course.glossary:
+        for lang in LANGUAGES:
+            yield Entry(
+                "glossary",
+                lang,
+                term.name.get(lang),
+                term.definition.get(lang),
+                lesson_id=term.lesson,
+                names=(term.id, *term.names()),
+                terms=(term.id,),
+            )
+
+
+def texts(course: Course) -> Iterator[Entry]:
+    """Sections, code and cards of the lessons that are there.
+
+    One that cannot be read is left out: its page says why.
+    """
+    for lesson in course.available():
+        for lang in LANGUAGES:
+            try:
+                document = read_document(lesson.file(f"lesson.{lang}.md"), lang)
+            except LessonError:
+                continue
+            yield from _Reader(course, lesson, document).entries()
+        for card in cards_known(lesson):
+            for lang in LANGUAGES:
+                answer = f"{card.answer.get(lang)}\n{card.followup_question.get(lang)}"
+                title = card.question.get(lang)
+                names = (card.id.partition(":")[2],)
+                yield Entry(
+                    "card", lang, title, answer, lesson_id=lesson.id, anchor=f"card-{card.id}", names=names
+                )
+
+
+class _Reader:
+    """Walks a lesson's tokens once; references are read as the page shows them."""
+
+    def __init__(self, course: Course, lesson: Lesson, document: Document) -> None:
+        self.course = course
+        self.lesson = lesson
+        self.document = document
+        self.lang: Lang = document.lang
+        self.anchor: str | None = None
+        self.heading = ""
+        self.words: list[str] = []
+        self.terms: list[str] = []
+        self.done: list[Entry] = []
+
+    def entries(self) -> list[Entry]:
+        tokens = self.document.tokens
+        for index, token in enumerate(tokens):
+            if token.type == "heading_open" and token.tag != "h1":
+                self._close()
+                self.anchor = str(token.attrGet("id") or "") or None
+                self.heading = self._text(tokens[index + 1].children)
+            elif token.type == "inline" and tokens[index - 1].type != "heading_open":
+                self.words.append(self._text(token.children))
+            elif token.type == "container_box_open":
+                kind, title = box_parts(token)
+                if kind in ("pitfall", "details"):
+                    self.words.append(restore_bars(title))
+            elif token.type == "fence":
+                self._code(token)
+        self._close()
+        return self.done
+
+    def _close(self) -> None:
+        text = "\n".join(word for word in self.words if word.strip())
+        if text or self.anchor:
+            title = self.document.title or self.lesson.title.get(self.lang)
+            self.done.append(
+                Entry(
+                    "lesson",
+                    self.lang,
+                    title,
+                    text,
+                    section_title=self.heading,
+                    lesson_id=self.lesson.id,
+                    anchor=self.anchor,
+                    terms=tuple(dict.fromkeys(self.terms)),
+                    weight=1.0 if self.anchor else OPENING,
+                )
+            )
+        self.words, self.terms = [], []
+
+    def _code(self, token: Token) -> None:
+        kind, symbol, _ = fence_parts(token)
+        if kind != "code":
+            return
+        try:
+            source = source_of(symbol, docstring="full")
+        except (SymbolError, OSError, SyntaxError):
+            return  # lint says so
+        remarks = [line.partition("=>")[2].strip() for line in token.content.splitlines()]
+        self.done.append(
+            Entry(
+                "code",
+                self.lang,
+                source.name,
+                "\n".join([*filter(None, remarks), source.text]),
+                section_title=self.heading,
+                lesson_id=self.lesson.id,
+                anchor=source.anchor,
+                names=(symbol,),
+            )
+        )
+
+    def _text(self, children: list[Token] | None) -> str:
+        parts = []
+        for child in children or []:
+            if child.type in ("text", "code_inline"):
+                parts.append(restore_bars(child.content))
+            elif child.type in ("softbreak", "hardbreak"):
+                parts.append(" " if self.lang == "en" else "")
+            elif child.type == "reference":
+                parts.append(self._reference(child.meta["reference"]))
+        return "".join(parts).strip()
+
+    def _reference(self, reference: Reference) -> str:
+        if reference.kind == "term" and reference.target in self.course.glossary:
+            self.terms.append(reference.target)
+            return reference.text or self.course.glossary[reference.target].name.get(self.lang)
+        if reference.kind == "lesson" and reference.target in self.course.lessons:
+            return reference.text or self.course.lesson(reference.target).title.get(self.lang)
+        return reference.text or ("…" if reference.kind == "value" else "")

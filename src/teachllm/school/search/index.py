@@ -1,0 +1,153 @@
+"""The index in memory, and the order of what it finds: BM25 with fields."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from teachllm.school.search.entries import Entry
+from teachllm.school.search.terms import Term, Vocabulary, concept, is_concept
+from teachllm.school.search.words import Atom, atoms
+
+MOST_CHARACTERS = 200
+MOST_ATOMS = 40
+"""Of a query; what is beyond is not looked at."""
+
+# Field: weight, and how much its length counts against it.
+_FIELDS = {"title": (4.0, 0.3), "names": (2.5, 0.0), "text": (1.0, 0.6)}
+_SATURATION = 1.2
+# Of two things that match as well, the place that explains it comes first.
+_KINDS = {"lesson": 1.0, "code": 0.75, "glossary": 0.7, "card": 0.65, "note": 0.9}
+_CONCEPT = 1.5
+_SAME_EVIDENCE = 0.35
+"""Of the words that a concept is made of, in addition to the concept."""
+_BEGINNING = 0.6
+_MOST_BEGINNINGS = 40
+_LEAST_COVERED = 0.5
+
+
+@dataclass(frozen=True)
+class Query:
+    """``alternatives``: for each term of the query, what stands for it in the index, with a weight."""
+
+    atoms: list[Atom]
+    terms: list[Term]
+    alternatives: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Match:
+    entry: Entry
+    score: float
+
+
+@dataclass
+class Index:
+    """Read-only once it is built."""
+
+    vocabulary: Vocabulary
+    entries: list[Entry]
+    postings: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    known: list[str] = field(default_factory=list)
+    """All terms, sorted: those with a common beginning stand together."""
+
+    @classmethod
+    def build(cls, entries: Iterable[Entry], vocabulary: Vocabulary) -> Index:
+        index = cls(vocabulary, list(entries))
+        fields = [_fields_of(entry, vocabulary) for entry in index.entries]
+        mean = {
+            name: max(1.0, sum(len(one[name]) for one in fields) / max(1, len(fields))) for name in _FIELDS
+        }
+        for number, one in enumerate(fields):
+            counts: dict[str, float] = defaultdict(float)
+            for name, (weight, b) in _FIELDS.items():
+                length = 1 - b + b * len(one[name]) / mean[name]
+                for term in one[name]:
+                    counts[term] += weight / length
+            for term, count in counts.items():
+                index.postings.setdefault(term, []).append((number, count))
+        index.known = sorted(index.postings)
+        return index
+
+    def query(self, text: str) -> Query:
+        """The last word may be unfinished: it stands for all words that begin so."""
+        text = text[:MOST_CHARACTERS]
+        found = atoms(text)[:MOST_ATOMS]
+        terms = [term for term in self.vocabulary.terms(found) if not _is_lone_han(term, found)]
+        unfinished = bool(found) and found[-1].end == len(text.rstrip()) and text[-1:] == text.rstrip()[-1:]
+        concepts = [term for term in terms if is_concept(term) and term.last > term.first]
+        alternatives = []
+        for term in terms:
+            inside = any(one is not term and _is_inside(term, one) for one in concepts)
+            ways = {term.text: _CONCEPT if is_concept(term) else _SAME_EVIDENCE if inside else 1.0}
+            if unfinished and term.last == len(found) - 1 and not is_concept(term):
+                typed = term.text
+                if not found[term.last].is_han and term.first == term.last:
+                    typed = text[found[term.last].start :].rstrip().casefold()
+                ways = {**self._beginning_with(typed), **ways}
+            alternatives.append(ways)
+        return Query(found, terms, alternatives)
+
+    def find(self, query: Query) -> list[Match]:
+        """Best first."""
+        scores: dict[int, float] = defaultdict(float)
+        covered: dict[int, set[int]] = defaultdict(set)
+        for term, ways in zip(query.terms, query.alternatives, strict=True):
+            best: dict[int, float] = {}
+            for text, weight in ways.items():
+                postings = self.postings.get(text, ())
+                rarity = math.log(1 + (len(self.entries) - len(postings) + 0.5) / (len(postings) + 0.5))
+                for number, count in postings:
+                    score = weight * rarity * count / (count + _SATURATION)
+                    best[number] = max(best.get(number, 0.0), score)
+            for number, score in best.items():
+                scores[number] += score
+                covered[number].update(range(term.first, term.last + 1))
+        found = []
+        for number, score in scores.items():
+            share = len(covered[number]) / max(1, len(query.atoms))
+            if share >= _LEAST_COVERED:
+                entry = self.entries[number]
+                found.append(Match(entry, score * share**2 * _KINDS[entry.kind] * entry.weight))
+        return sorted(found, key=lambda match: -match.score)
+
+    def _beginning_with(self, typed: str) -> dict[str, float]:
+        if not typed:
+            return {}
+        start = bisect.bisect_left(self.known, typed)
+        end = bisect.bisect_left(self.known, typed + "\U0010ffff", lo=start)
+        return dict.fromkeys(self.known[start : min(end, start + _MOST_BEGINNINGS)], _BEGINNING)
+
+
+def _fields_of(entry: Entry, vocabulary: Vocabulary) -> dict[str, list[str]]:
+    title = f"{entry.title}\n{entry.section_title}" if entry.kind != "code" else entry.title
+    return {
+        "title": _texts(vocabulary, entry.section_title or title),
+        "names": [
+            *(text for name in entry.names for text in _texts(vocabulary, name)),
+            *map(concept, entry.terms),
+            *(_texts(vocabulary, entry.title) if entry.section_title else ()),
+        ],
+        "text": _texts(vocabulary, entry.text),
+    }
+
+
+def _texts(vocabulary: Vocabulary, text: str) -> list[str]:
+    return [term.text for term in vocabulary.terms(atoms(text))]
+
+
+def _is_lone_han(term: Term, found: Sequence[Atom]) -> bool:
+    """A character inside a run says little; its pairs are looked for."""
+    if term.first != term.last or not found[term.first].is_han or is_concept(term):
+        return False
+    at = term.first
+    before = at > 0 and found[at - 1].is_han and found[at - 1].end == found[at].start
+    after = at + 1 < len(found) and found[at + 1].is_han and found[at + 1].start == found[at].end
+    return before or after
+
+
+def _is_inside(term: Term, whole: Term) -> bool:
+    return whole.first <= term.first and term.last <= whole.last
