@@ -80,8 +80,10 @@ def running_studio(home: Path, **options: Any) -> Iterator[RunningStudio]:
     from teachllm.school.progress import open_store
     from teachllm.school.runner import Runner
     from teachllm.school.web.app import create_app
+    from teachllm.school.web.serve import find_place
 
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = find_place(TOKEN, home, 0).listener
+    assert listener is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEACHLLM_HOME", str(home))
         patch.setenv("TEACHLLM_COURSE", str(FIXTURE_COURSE))
@@ -103,3 +105,23 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
 def page(studio: RunningStudio) -> Iterator[httpx.Client]:
     with studio.client() as client:
         yield client
+
+
+@pytest.fixture(name="events_of")
+def events_of_fixture() -> Callable[[httpx.Response], Iterator[dict[str, Any]]]:
+    return events_of
+
+
+@pytest.fixture(name="wait_until")
+def wait_until_fixture() -> Callable[..., None]:
+    return wait_until
+
+
+@pytest.fixture(name="serving")
+def serving_fixture() -> Callable[..., contextlib.AbstractContextManager[str]]:
+    return serving
+
+
+@pytest.fixture(name="running_studio")
+def running_studio_fixture() -> Callable[..., contextlib.AbstractContextManager[RunningStudio]]:
+    return running_studio

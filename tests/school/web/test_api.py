@@ -202,6 +202,20 @@ def test_cards_come_back(page: httpx.Client) -> None:
     assert page.post("/api/review/undo", json={}).json()["undone"] is False
 
 
+def test_search_finds_lessons_and_own_notes(page: httpx.Client) -> None:
+    hits = page.get("/api/search", params={"q": "softmax"}).json()["hits"]
+    assert hits[0]["lesson_id"] == "1.1"
+    assert [text for text, is_match in hits[0]["snippet"] if is_match]
+    note = {"lesson": "1.1", "anchor": "idea", "quote": "", "text": "zebracorn"}
+    made = page.post("/api/notes", json=note).json()["id"]
+    (hit,) = page.get("/api/search", params={"q": "zebracorn"}).json()["hits"]
+    assert (hit["kind"], hit["anchor"]) == ("note", "idea")
+    page.delete(f"/api/notes/{made}")
+    assert page.get("/api/search", params={"q": "zebracorn"}).json()["hits"] == []
+    assert page.get("/api/search").json()["hits"] == []
+    assert page.get("/api/search", params={"q": "x" * 300}).status_code == 422
+
+
 def test_static_files_are_packed_and_kept(page: httpx.Client, studio: Any) -> None:
     from teachllm.school.web.static_files import BUILT
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import socket
 import threading
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,34 +18,6 @@ from teachllm.school.web.event_log import EventLog, compacted
 from teachllm.school.web.event_stream import EventStream
 
 
-@contextlib.contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """A real server in a thread; gives its address."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(timeout=10)
-        listener.close()
-
-
-def events_of(response: httpx.Response) -> Iterator[dict[str, Any]]:
-    for line in response.iter_lines():
-        if line.startswith("data: "):
-            yield json.loads(line[6:])
-
-
-def wait_until(condition: Any, seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
-
-
 def streaming(log: EventLog, heartbeat: float = 10.0) -> Starlette:
     async def stream(request: Request) -> Response:
         return EventStream(log.follow(), heartbeat)
@@ -58,7 +25,7 @@ def streaming(log: EventLog, heartbeat: float = 10.0) -> Starlette:
     return Starlette(routes=[Route("/events", stream)])
 
 
-def test_each_event_arrives_before_the_next_is_made() -> None:
+def test_each_event_arrives_before_the_next_is_made(serving: Any, events_of: Any) -> None:
     log = EventLog()
     with serving(streaming(log)) as address, httpx.stream("GET", f"{address}/events") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
@@ -71,7 +38,9 @@ def test_each_event_arrives_before_the_next_is_made() -> None:
         assert list(coming) == []
 
 
-def test_late_reader_gets_the_past_first_and_all_get_everything() -> None:
+def test_late_reader_gets_the_past_first_and_all_get_everything(
+    serving: Any, events_of: Any, wait_until: Any
+) -> None:
     log = EventLog()
     for number in range(3):
         log.add({"n": number})
@@ -94,7 +63,7 @@ def test_late_reader_gets_the_past_first_and_all_get_everything() -> None:
     assert got == [list(range(2000))] * 2
 
 
-def test_leaving_reader_is_noticed_although_nothing_happens() -> None:
+def test_leaving_reader_is_noticed_although_nothing_happens(serving: Any, events_of: Any) -> None:
     left = threading.Event()
     log = EventLog(on_alone=left.set)
     with serving(streaming(log)) as address:
@@ -107,7 +76,7 @@ def test_leaving_reader_is_noticed_although_nothing_happens() -> None:
         log.close()
 
 
-def test_heartbeats_while_nothing_happens() -> None:
+def test_heartbeats_while_nothing_happens(serving: Any) -> None:
     log = EventLog()
     with (
         serving(streaming(log, heartbeat=0.05)) as address,
@@ -120,7 +89,7 @@ def test_heartbeats_while_nothing_happens() -> None:
         assert not [line for line in lines if line.startswith("data")]
 
 
-def test_iterator_is_closed_when_the_reader_leaves() -> None:
+def test_iterator_is_closed_when_the_reader_leaves(serving: Any, events_of: Any) -> None:
     closed = threading.Event()
 
     async def endless() -> AsyncIterator[dict[str, Any]]:

@@ -173,6 +173,8 @@ class _ZygoteHandle:
             self._control.send(json.dumps({"kill": number}).encode())
 
     def close(self) -> None:
+        if not self.is_ready.is_set():
+            self._process.kill()  # it is still importing, so it would not notice, and has no jobs
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
         try:
