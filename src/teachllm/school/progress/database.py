@@ -73,6 +73,8 @@ class Database:
             raise
         except DBAPIError as error:
             raise DatabaseError(explain(error, self.where)) from error
+        except sqlite3.Error as error:  # not wrapped where a raw connection is made
+            raise DatabaseError(explain(DBAPIError("connect", (), error), self.where)) from error
 
 
 def connect(url: URL) -> Database:

@@ -11,6 +11,7 @@ from teachllm.school.course import course_folder
 from teachllm.school.language import Both, Lang
 from teachllm.school.runner.launcher import Job, Launcher, RunnerError
 from teachllm.school.runner.slots import Slots
+from teachllm.stack.data.assets import asset_folder
 
 _THREADS = 2
 _REPLACED_MEMORY_MB = 6144
@@ -163,9 +164,4 @@ class LabRun:
 
 def data_folders() -> dict[str, str]:
     """What a lab may read besides Python, by the variable that names it: the course, and fetched assets."""
-    folders = {"TEACHLLM_COURSE": str(course_folder())}
-    with contextlib.suppress(ImportError):
-        from teachllm.stack.data.assets import asset_folder  # pyright: ignore[reportMissingImports]
-
-        folders["TEACHLLM_ASSETS"] = str(asset_folder().absolute())
-    return folders
+    return {"TEACHLLM_COURSE": str(course_folder()), "TEACHLLM_ASSETS": str(asset_folder().absolute())}
