@@ -39,7 +39,8 @@ class Started:
         assert out is not None
         self.link = self._read_link(out)
         self.seconds = time.monotonic() - began
-        threading.Thread(target=lambda: self.lines.extend(out), daemon=True).start()
+        self._reader = threading.Thread(target=lambda: self.lines.extend(out))
+        self._reader.start()
 
     def _read_link(self, out: IO[str]) -> str:
         for line in out:
@@ -53,8 +54,16 @@ class Started:
         return self.link.partition("/?")[0]
 
     def end(self, number: int = signal.SIGINT) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout=20)
+        """Its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(timeout=20)
+        finally:
+            self.process.kill()
+            self._reader.join(timeout=10)
+            if self.process.stdout:
+                self.process.stdout.close()
 
 
 @pytest.fixture
@@ -63,9 +72,7 @@ def started(learner_home: Path) -> Iterator[Started]:
     try:
         yield studio
     finally:
-        if studio.process.poll() is None:
-            studio.process.kill()
-            studio.process.wait()
+        studio.end()
 
 
 def children(pid: int) -> list[int]:
@@ -80,12 +87,13 @@ def alive(pid: int) -> bool:
 
 
 def test_a_link_a_page_a_second_start_a_restart(started: Started, learner_home: Path) -> None:
-    browser = httpx.Client(trust_env=False)
-    assert browser.get(started.link, follow_redirects=True).status_code == 200
+    browser = httpx.Client(trust_env=False, follow_redirects=True)
+    assert browser.get(started.link).status_code == 200
 
     again = Started(learner_home)
     assert again.link == started.link
     assert again.process.wait(timeout=10) == 0
+    again.end()
 
     assert started.end() == 0
     assert "Everything you did is kept" in "".join(started.lines)
@@ -114,7 +122,7 @@ def test_no_process_is_left_behind(started: Started, number: signal.Signals) -> 
         time.sleep(0.05)
     assert below, "the runner has not started"
     started.end(number)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 20
     while any(map(alive, below)) and time.monotonic() < end:
         time.sleep(0.05)
     assert [pid for pid in below if alive(pid)] == []
