@@ -1,0 +1,33 @@
+"""Text from a model: sampling, generation with a KV cache, and the local chat model."""
+
+from teachllm.stack.inference.generation import End, Piece, generate, generate_tokens
+from teachllm.stack.inference.language_model import LanguageModel, load_language_model
+from teachllm.stack.inference.local_chat import LocalChatModel
+from teachllm.stack.inference.sampling import (
+    Sampling,
+    choose_token,
+    min_p,
+    repetition_penalty,
+    temperature,
+    top_k,
+    top_p,
+)
+from teachllm.stack.inference.stop_strings import StopStrings
+
+__all__ = [
+    "End",
+    "LanguageModel",
+    "LocalChatModel",
+    "Piece",
+    "Sampling",
+    "StopStrings",
+    "choose_token",
+    "generate",
+    "generate_tokens",
+    "load_language_model",
+    "min_p",
+    "repetition_penalty",
+    "temperature",
+    "top_k",
+    "top_p",
+]
