@@ -22,6 +22,7 @@ class GPT2Config:
     """Sizes of a GPT-2. ValueError names everything that does not fit together.
 
     hidden: width of the feed-forward layer, 4 · d_model in the published models.
+    tied_head: the output matrix is the embedding.
     """
 
     vocab_size: int
@@ -31,6 +32,7 @@ class GPT2Config:
     hidden: int
     context_length: int
     norm_eps: float = 1e-5
+    tied_head: bool = True
 
     def __post_init__(self) -> None:
         names = ("vocab_size", "d_model", "n_layers", "n_heads", "hidden", "context_length")
@@ -57,10 +59,11 @@ class GPT2Config:
 
     @property
     def n_parameters(self) -> int:
-        """How many numbers are trained; the tied head counts once."""
+        """How many numbers are trained; a tied head counts once."""
         d, hidden = self.d_model, self.hidden
         block = (3 * d * d + 3 * d) + (d * d + d) + (2 * d * hidden + hidden + d) + 4 * d
-        return (self.vocab_size + self.context_length) * d + self.n_layers * block + 2 * d
+        vocabulary = self.vocab_size * (1 if self.tied_head else 2)
+        return (vocabulary + self.context_length) * d + self.n_layers * block + 2 * d
 
 
 class GPT2(nn.Module):
@@ -74,7 +77,8 @@ class GPT2(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.norm = LayerNorm(config.d_model, config.norm_eps)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        self.head.weight = self.embedding.weight
+        if config.tied_head:
+            self.head.weight = self.embedding.weight
 
     def forward(
         self, tokens: Int[Tensor, "batch length"], cache: KVCache | None = None, last_only: bool = False

@@ -84,7 +84,7 @@ class KVCache:
         if k.shape[:2] != keys.shape[:2] or k.dtype != keys.dtype:
             raise ValueError(
                 f"the KV cache holds {keys.dtype}, batch {keys.shape[0]}, {keys.shape[1]} heads; given are "
-                f"{k.dtype}, batch {k.shape[0]}, {k.shape[1]} heads. Make it with the model's dtype and batch."
+                f"{k.dtype}, batch {k.shape[0]}, {k.shape[1]} heads. Give both the same dtype and batch."
             )
         keys[:, :, self.length : end] = k
         values[:, :, self.length : end] = v

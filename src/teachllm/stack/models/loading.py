@@ -1,0 +1,176 @@
+"""A model from a file: GGUF, or a Hugging Face folder of safetensors. Pickle files are never opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from teachllm.stack.data.assets import ASSETS, asset
+from teachllm.stack.models.gguf import GGUFFile, read_gguf
+from teachllm.stack.models.gpt2 import GPT2, GPT2Config
+from teachllm.stack.models.hugging_face import HuggingFaceFolder
+from teachllm.stack.models.llama import Llama, LlamaConfig
+from teachllm.stack.models.weights import Layout, check_layout, gpt2_layout, llama_layout, state_dict
+from teachllm.stack.nn.device import choose_device
+
+
+def load_model(
+    source: str | os.PathLike[str],
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Llama | GPT2:
+    """The model in a GGUF file, in a folder of safetensors with a config.json, or in a named asset.
+
+    device, dtype: those of `choose_device` unless given; float32 on a device other than the chosen one.
+    FileNotFoundError if there is nothing; AssetMissing if the asset was not fetched yet; ValueError, naming
+    the file and everything that is wrong with it, if it cannot be used.
+    """
+    choice = choose_device()
+    device = torch.device(device) if device is not None else choice.device
+    if dtype is None:
+        dtype = choice.dtype if device.type == choice.device.type else torch.float32
+    path = _find(source)
+    if path.is_dir():
+        return _load_folder(HuggingFaceFolder(path), device, dtype)
+    return _load_gguf(read_gguf(path), device, dtype)
+
+
+def _find(source: str | os.PathLike[str]) -> Path:
+    if isinstance(source, str) and source in ASSETS:
+        return asset(source)
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{source} is neither a GGUF file, nor a folder, nor one of the assets {', '.join(ASSETS)}"
+        )
+    return path
+
+
+def _load_folder(folder: HuggingFaceFolder, device: torch.device, dtype: torch.dtype) -> Llama | GPT2:
+    config = folder.config()
+    try:
+        layout = folder.layout(config)
+        check_layout(layout, folder.shapes(config))
+        return _build(config, state_dict(layout, folder.read, device, dtype), device, dtype)
+    except ValueError as problem:
+        raise ValueError(f"{folder.path}: {problem}") from None
+
+
+def _load_gguf(file: GGUFFile, device: torch.device, dtype: torch.dtype) -> Llama | GPT2:
+    config = config_from_gguf(file)
+    try:
+        layout = _gguf_layout(file, config)
+        shapes = {name: tensor.shape for name, tensor in file.tensors.items() if name != "rope_freqs.weight"}
+        check_layout(layout, shapes)
+        state = state_dict(layout, lambda name: torch.from_numpy(file.array(name)), device, dtype)
+        return _build(config, state, device, dtype)
+    except ValueError as problem:
+        raise ValueError(f"{file.path}: {problem}") from None
+
+
+def _build(
+    config: LlamaConfig | GPT2Config, state: dict[str, Tensor], device: torch.device, dtype: torch.dtype
+) -> Llama | GPT2:
+    """The model around weights that are in memory already; none are made only to be overwritten."""
+    with torch.device("meta"):
+        model = Llama(config) if isinstance(config, LlamaConfig) else GPT2(config)
+    if config.tied_head:
+        state["head.weight"] = state["embedding.weight"]
+    model.load_state_dict(state, assign=True)
+    if config.tied_head:
+        model.head.weight = model.embedding.weight
+    return model.to(device, dtype).eval()
+
+
+# The sizes in a GGUF file ------------------------------------------------------------------------------
+
+
+def config_from_gguf(file: GGUFFile) -> LlamaConfig | GPT2Config:
+    """The sizes of the model in a GGUF file, without reading its weights.
+
+    ValueError names the file and every key that is missing or asks for something we do not do.
+    """
+    metadata, problems = file.metadata, list[str]()
+    architecture = metadata.get("general.architecture")
+    if architecture not in ("llama", "qwen2", "gpt2"):
+        raise ValueError(
+            f"{file.path}: general.architecture is {architecture!r}; supported are llama, qwen2 and gpt2"
+        )
+
+    def key(name: str, kind: type[int] | type[float], default: Any = None) -> Any:
+        value = metadata.get(f"{architecture}.{name}", default)
+        if value is None:
+            problems.append(f"{architecture}.{name} is missing")
+            return 1
+        if isinstance(value, bool) or not isinstance(value, (int, kind)):
+            problems.append(f"{architecture}.{name} is {str(value)[:40]!r}, expected one {kind.__name__}")
+            return 1
+        return value
+
+    if (embedding := file.tensors.get("token_embd.weight")) is None:
+        problems.append("the tensor token_embd.weight is missing")
+    sizes = {
+        "vocab_size": embedding.shape[0] if embedding else 1,
+        "d_model": key("embedding_length", int),
+        "n_layers": key("block_count", int),
+        "n_heads": key("attention.head_count", int),
+        "hidden": key("feed_forward_length", int),
+        "context_length": key("context_length", int),
+    }
+    if architecture == "gpt2":
+        sizes["norm_eps"] = key("attention.layer_norm_epsilon", float)
+        sizes["tied_head"] = "output.weight" not in file.tensors
+    else:
+        sizes |= _llama_sizes(file, architecture, sizes, key, problems)
+    if problems:
+        raise ValueError(f"{file.path}: " + "; ".join(problems))
+    try:
+        return GPT2Config(**sizes) if architecture == "gpt2" else LlamaConfig(**sizes)
+    except ValueError as problem:
+        raise ValueError(f"{file.path}: {problem}") from None
+
+
+def _llama_sizes(
+    file: GGUFFile, architecture: str, sizes: dict[str, Any], key: Any, problems: list[str]
+) -> dict[str, Any]:
+    """The sizes that only a Llama has. Appends to `problems` what we do not do."""
+    head_dim = key("attention.key_length", int, sizes["d_model"] // max(sizes["n_heads"], 1))
+    for name, supported in (
+        ("expert_count", 0),
+        ("rope.scale_linear", 1),
+        ("rope.dimension_count", head_dim),
+        ("attention.value_length", head_dim),
+    ):
+        if (value := file.metadata.get(f"{architecture}.{name}", supported)) != supported:
+            problems.append(f"{architecture}.{name} = {value} is not supported, only {supported}")
+    divisors = None
+    scaling = file.metadata.get(f"{architecture}.rope.scaling.type", "none")
+    if scaling == "linear":
+        divisors = (float(key("rope.scaling.factor", float)),) * (head_dim // 2)
+    elif scaling != "none":
+        problems.append(f"{architecture}.rope.scaling.type = {scaling!r} is not supported; linear is")
+    if "rope_freqs.weight" in file.tensors:
+        divisors = tuple(file.array("rope_freqs.weight").reshape(-1).tolist())
+    window = key("attention.sliding_window", int, 0) or sizes["context_length"]
+    return {
+        "n_kv_heads": key("attention.head_count_kv", int, sizes["n_heads"]),
+        "head_dim": head_dim,
+        # Within its window a model with sliding attention is a plain one.
+        "context_length": min(sizes["context_length"], window),
+        "norm_eps": key("attention.layer_norm_rms_epsilon", float),
+        "rope_base": key("rope.freq_base", float, 10_000.0),
+        "rope_divisors": divisors,
+        "tied_head": "output.weight" not in file.tensors,
+        "qkv_bias": "blk.0.attn_q.bias" in file.tensors,
+    }
+
+
+def _gguf_layout(file: GGUFFile, config: LlamaConfig | GPT2Config) -> Layout:
+    if isinstance(config, GPT2Config):
+        return gpt2_layout(config, "gguf")
+    # For the llama architecture, converters reorder queries and keys to the interleaved layout.
+    return llama_layout(config, "gguf", interleaved=file.metadata["general.architecture"] == "llama")
