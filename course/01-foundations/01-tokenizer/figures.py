@@ -242,7 +242,7 @@ BYTES_TEXT = "hi 你好 🙂"
         ),
     ),
 )
-def utf8(text: Annotated[str, TextInput(40, label=Both("文字", "text"))] = BYTES_TEXT) -> list[Chart]:
+def utf8(text: Annotated[str, TextInput(40, label=Both("文字", "text"))] = "naïve café") -> list[Chart]:
     """Each character above its bytes, in one colour."""
     if not text:
         return [Text(Both("写点什么。", "Type something."))]
@@ -334,7 +334,7 @@ def your_sentence(
     ]
     recent = list(enumerate(applied[:at], start=1))[-6:]
     rows = [[i, shown(merge.token), merge.new_id - 256 + 1, merge.count] for i, merge in recent]
-    return [strip, Table(columns, rows, highlight_row=len(rows) - 1 if rows else None)]
+    return [strip, Table(columns, rows, highlight_row=len(rows) - 1)] if rows else [strip]
 
 
 # Vocabulary size and languages --------------------------------------------------------------------------
@@ -555,13 +555,13 @@ NUMBER_CHOICES = ("1|234|567", "123|456|7", "1|2|3|4|5|6|7", "1234567")
         choices=list(NUMBER_CHOICES),
         answer=lambda: NUMBER_CHOICES.index("|".join(split_pieces(NUMBER, LLAMA3))),
         explain=Both(
-            "从左往右数，三个一组，最后剩一个。人写千分位是从右往左数的，所以 1234567 和 234567 的分组完全错开。",
-            "It counts from the left, so one digit is left at the end. People group thousands from the right: the groups of 1234567 and of 234567 share nothing.",
+            f"从左往右数，三个一组，最后剩一个。人写千分位是从右往左数的，所以 {NUMBER} 和 {NUMBER[1:]} 的分组完全错开。在框里输入这两个数看看。",
+            f"It counts from the left, so one digit is left at the end. People group thousands from the right: the groups of {NUMBER} and of {NUMBER[1:]} share nothing. Type both to see it.",
         ),
     ),
 )
 def pretokenizers(
-    text: Annotated[str, TextInput(60, label=Both("文字", "text"))] = "It's 1234567+9.11，他说Hello  World",
+    text: Annotated[str, TextInput(60, label=Both("文字", "text"))] = "It's 42+9，他说Hello  World",
 ) -> Chart:
     """The pieces that no merge may cross, under four published regular expressions."""
     names = {"GPT-2": GPT2, "Llama 3": LLAMA3, "Qwen2": QWEN2, "o200k (GPT-4o)": O200K}
@@ -712,7 +712,7 @@ def your_tokenizer(
         str, TextInput(60, label=Both("要切的句子", "sentence to cut"))
     ] = "大模型 reads tokens, not 字。",
 ) -> Iterator[Event]:
-    counts = word_counts(mix, 25_000)
+    counts = word_counts(mix, 20_000)
     ours = list(islice(iter_merges(counts), merges))
     mine: list[tuple[int, int]] = []
     for share in (0.1, 0.25, 0.5, 1.0):

@@ -78,6 +78,8 @@ def test_the_replay_ends_where_the_tokenizer_ends(lesson: ModuleType, text: str,
     assert all(len(later) < len(earlier) for earlier, later in itertools.pairwise(states))
     assert all(b"".join(state) == text.encode() for state in states)
     assert len(applied) == len(states) - 1
+    order = [merge.new_id for merge in applied]
+    assert order == sorted(set(order))  # the text says that replaying never goes back to an earlier rule
 
 
 def test_the_sentence_figure_shows_the_state_of_its_step(lesson: ModuleType) -> None:

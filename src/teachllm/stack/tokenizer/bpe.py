@@ -54,15 +54,18 @@ def merge_pair(ids: Sequence[Symbol], pair: tuple[Symbol, Symbol], new_id: Symbo
 
 
 def train_bpe(word_counts: Mapping[bytes, int], num_merges: int) -> list[Pair]:
-    """Learn up to `num_merges` merges: count the pairs of neighbours, merge the most frequent pair, repeat.
+    """Learn merges: count adjacent pairs, merge the most frequent, repeat.
 
-    word_counts: the pieces of the text and how often each occurs; no pair spans two pieces. Ids 0…255 are the
-    bytes, and merge k (from 0) makes the id 256 + k, which later merges can use. Returns the merged pairs of
-    ids in the order of learning, fewer than `num_merges` when no pair is left.
+    word_counts: the pieces of the text and how often each occurs; no pair
+    spans two pieces. Ids 0…255 are the bytes, and merge k (from 0) makes
+    the id 256 + k, which later merges can use. Returns the merged pairs of
+    ids in the order of learning: `num_merges` of them, or fewer when no
+    pair is left.
 
-    Counting: every place counts, also overlapping ones, so "aaa" holds (97, 97) twice, times the count of the
-    piece. Choosing: the highest count, among equals the smallest pair. Merging: from left to right, no id
-    used twice, so "aaa" becomes [256, 97].
+    Counting: every place counts, also overlapping ones, so "aaa" holds
+    (97, 97) twice, times the count of the piece. Choosing: the highest
+    count, among equals the smallest pair. Merging: from left to right, no
+    id used twice, so "aaa" becomes [256, 97].
 
     >>> train_bpe({b"hug": 10, b"pug": 5, b"pun": 12, b"bun": 4, b"hugs": 5}, 3)   # ug, un, hug
     [(117, 103), (117, 110), (104, 256)]
