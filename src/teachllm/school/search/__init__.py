@@ -4,6 +4,6 @@
 ``warm_up()`` or the first search, and again when the course's files change.
 """
 
-from teachllm.school.search.engine import Hit, search, warm_up
+from teachllm.school.search.engine import Hit, search, search_whole, warm_up
 
-__all__ = ["Hit", "search", "warm_up"]
+__all__ = ["Hit", "search", "search_whole", "warm_up"]

@@ -73,6 +73,11 @@ def search(query: str, lang: Lang, *, limit: int = 20, notes: Sequence[Note] = (
     return _engine.search(query, lang, limit, notes)
 
 
+def search_whole(query: str, lang: Lang, *, limit: int = 20, notes: Sequence[Note] = ()) -> list[Hit]:
+    """The same, but waits for the whole index however long it takes: for a command that asks only once."""
+    return _engine.search(query, lang, limit, notes, patience=60.0)
+
+
 def warm_up() -> None:
     """Begins to make the index, and returns at once."""
     _engine.begin(load_course())
@@ -89,10 +94,12 @@ class _Engine:
         """Of the newest index that is made or being made."""
         self._looked = 0.0
 
-    def search(self, query: str, lang: Lang, limit: int, notes: Sequence[Note]) -> list[Hit]:
+    def search(
+        self, query: str, lang: Lang, limit: int, notes: Sequence[Note], patience: float = PATIENCE
+    ) -> list[Hit]:
         if not query.strip():
             return []
-        index = self._current()
+        index = self._current(patience)
         asked = index.query(query)
         matches = index.find(asked) + _among_notes(notes, query, lang, index.vocabulary)
         return [_hit(match, asked, index) for match in _one_a_place(matches, lang)[:limit]]
@@ -106,12 +113,12 @@ class _Engine:
             self._wanted = stamp
         threading.Thread(target=self._make, args=(course, stamp), name="search-index", daemon=True).start()
 
-    def _current(self) -> Index:
+    def _current(self, patience: float) -> Index:
         course = load_course()
         if self._index is None or self._course != course.folder or self._is_time():
             self.begin(course)
         with self._changed:
-            self._changed.wait_for(lambda: self._is_whole and self._course == course.folder, PATIENCE)
+            self._changed.wait_for(lambda: self._is_whole and self._course == course.folder, patience)
             if self._index is not None and self._course == course.folder:
                 return self._index
         return Index.build(titles(course), Vocabulary.of(course.glossary))

@@ -9,10 +9,11 @@ from typing import Literal, TypeAlias
 from markdown_it.token import Token
 
 from teachllm.school.cards.deck import cards_known
+from teachllm.school.cards.plain import inline_text
 from teachllm.school.course import Course, Lesson
 from teachllm.school.language import LANGUAGES, Lang
 from teachllm.school.lesson.document import Document, box_parts, fence_parts, read_document
-from teachllm.school.lesson.references import Reference, restore_bars
+from teachllm.school.lesson.references import restore_bars
 from teachllm.school.lesson.source_code import SymbolError, source_of
 from teachllm.school.problem import LessonError
 
@@ -167,20 +168,7 @@ class _Reader:
         )
 
     def _text(self, children: list[Token] | None) -> str:
-        parts = []
         for child in children or []:
-            if child.type in ("text", "code_inline"):
-                parts.append(restore_bars(child.content))
-            elif child.type in ("softbreak", "hardbreak"):
-                parts.append(" " if self.lang == "en" else "")
-            elif child.type == "reference":
-                parts.append(self._reference(child.meta["reference"]))
-        return "".join(parts).strip()
-
-    def _reference(self, reference: Reference) -> str:
-        if reference.kind == "term" and reference.target in self.course.glossary:
-            self.terms.append(reference.target)
-            return reference.text or self.course.glossary[reference.target].name.get(self.lang)
-        if reference.kind == "lesson" and reference.target in self.course.lessons:
-            return reference.text or self.course.lesson(reference.target).title.get(self.lang)
-        return reference.text or ("…" if reference.kind == "value" else "")
+            if child.type == "reference" and child.meta["reference"].kind == "term":
+                self.terms.append(child.meta["reference"].target)
+        return inline_text(children, self.lang, self.course)
