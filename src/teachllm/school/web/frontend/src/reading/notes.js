@@ -45,7 +45,7 @@ export function enableNotes(body, lesson, state) {
   }
 
   function noteView(note, block) {
-    const element = h("aside.note", { class: "mine", "aria-label": t("notes.label") });
+    const element = h("aside.note", { class: "mine", role: "note", "aria-label": t("notes.label") });
     block.after(element);
     const show = () => fill(element, h("b", null, t("notes.label")), " ", h("span.note-text", null, note.text),
       h("div.note-actions", null, h("button.link", { type: "button", onclick: edit }, t("edit")), h("button.link", { type: "button", onclick: remove }, t("delete"))));

@@ -29,8 +29,10 @@ function textBetween(heading, next, body) {
   return range.toString();
 }
 
-/** The section that one is in: the last whose heading is above a line in the upper part of the screen. */
+/** The section that one is in: the last whose heading is above a line in the upper part of the screen; at the end, the last. */
 export function currentSection(sections) {
+  const { scrollHeight } = document.documentElement;
+  if (scrollY > 0 && scrollY + innerHeight >= scrollHeight - 2) return sections.at(-1) ?? null;
   const line = Math.min(innerHeight * 0.32, 260);
   let current = null;
   for (const section of sections) {

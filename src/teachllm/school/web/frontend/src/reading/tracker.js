@@ -59,8 +59,10 @@ export function trackReading(body, lesson, state) {
     step(direction) {
       const at = current ? sections.indexOf(current) : -1;
       const target = sections[Math.max(0, at + direction)];
-      if (target) target.heading.scrollIntoView({ block: "start" });
-      else if (direction < 0) scrollTo({ top: 0 });
+      // At once: the next key must find the section that this one went to.
+      if (at + direction < 0) scrollTo({ top: 0, behavior: "instant" });
+      else target?.heading.scrollIntoView({ block: "start", behavior: "instant" });
+      look();
     },
     anchor: () => current?.anchor ?? null,
   };
