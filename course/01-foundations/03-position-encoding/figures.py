@@ -270,10 +270,10 @@ def rotation(
     return [
         Arrows(
             [
-                (*QUERY, "q", still),
-                (*KEY, "k", still),
-                (q[0], q[1], f"q · {m + shift}", moved),
-                (k[0], k[1], f"k · {n + shift}", moved),
+                (QUERY[0], QUERY[1], "q", still),
+                (KEY[0], KEY[1], "k", still),
+                (q[0].item(), q[1].item(), f"q · {m + shift}", moved),
+                (k[0].item(), k[1].item(), f"k · {n + shift}", moved),
             ],
             radius=math.hypot(*QUERY),
         ),

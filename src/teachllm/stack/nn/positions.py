@@ -136,7 +136,7 @@ def rope(
     and then call `apply_rope`; both ways give the same numbers.
     """
     half = x.shape[-1] // 2
-    frequencies = base ** (-torch.arange(half, dtype=torch.float32, device=x.device) / half)
+    frequencies = 1 / base ** (torch.arange(half, dtype=torch.float32, device=x.device) / half)
     angles = positions.float()[:, None] * frequencies
     cos, sin = angles.cos(), angles.sin()
     a, b = x[..., :half], x[..., half:]
