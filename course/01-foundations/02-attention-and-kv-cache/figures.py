@@ -131,8 +131,8 @@ def sorted_weights(d: int, scaled: bool) -> tuple[float, ...]:
     title=Both("8 个 key 的权重，从大到小", "The weights of 8 keys, from large to small"),
     predict=Predict(
         Both(
-            "每头 64 维，不除以 √d。最大的那个权重平均是多少？",
-            "With 64 dimensions and no division by √d, how large is the largest weight on average?",
+            "下面是每头 64 维、除以 √d 的样子。不除的话，最大的那个权重平均是多少？",
+            "Below, 64 dimensions with the division by √d. Without it, how large is the largest weight on average?",
         ),
         low=0.0,
         high=1.0,
@@ -148,7 +148,7 @@ def sorted_weights(d: int, scaled: bool) -> tuple[float, ...]:
 )
 def softmax_sharpness(
     d: Annotated[int, Slider(1, 512, label=Both("每头的维度 d", "head dimension d"), log=True)] = 64,
-    scaled: Annotated[bool, Toggle(label=Both("除以 √d", "divide by √d"))] = False,
+    scaled: Annotated[bool, Toggle(label=Both("除以 √d", "divide by √d"))] = True,
 ) -> list[Bars | Text]:
     weights = sorted_weights(d, scaled)
     slope = sum(p * (1 - p) for p in weights)
@@ -337,17 +337,18 @@ def decode_limit(gigabytes_per_second: float) -> float:
     title=Both("KV cache 占多少内存（bf16）", "How much memory the KV cache takes (bf16)"),
     predict=Predict(
         Both(
-            "Llama-3-8B，8192 个 token，一个请求。缓存有多大？",
-            "Llama-3-8B, 8192 tokens, one request. How large is the cache?",
+            "下面是一个 8192 个 token 的请求。换成 8 个请求，每个 32768 个 token，Llama-3-8B 的缓存有多大？",
+            "Below, one request of 8192 tokens. With 8 requests of 32768 tokens each, how large is the cache of Llama-3-8B?",
         ),
         low=0.0,
-        high=8.0,
-        step=0.25,
+        high=64.0,
+        step=1.0,
         unit="GiB",
-        answer=lambda: cache_gib("llama3-8b", 8192),
+        answer=lambda: cache_bytes("llama3-8b", 32_768, batch=8) / GIB,
         explain=lambda: Both(
-            f"{cache_gib('llama3-8b', 8192):.0f} GiB。它的权重约 15 GiB，16 个这样的请求，缓存就和权重一样大了。",
-            f"{cache_gib('llama3-8b', 8192):.0f} GiB. Its weights take about 15 GiB, so 16 such requests need as much as the weights.",
+            f"{cache_bytes('llama3-8b', 32_768, batch=8) / GIB:.0f} GiB：长度 4 倍，请求 8 倍，两个相乘。它的权重才 15 GiB。",
+            f"{cache_bytes('llama3-8b', 32_768, batch=8) / GIB:.0f} GiB: 4 times the length times 8 times the requests. "
+            "Its weights take no more than 15 GiB.",
         ),
     ),
 )
@@ -378,7 +379,6 @@ def cache_size(
         [f"{name} · {count}" for name, count in kinds.items()],
         [cache_bytes(model, length, batch, count) / GIB for count in kinds.values()],
         x_label=Both("共享方式 · KV 组数", "sharing · sets of keys and values"),
-        y_label="GiB",
         unit="GiB",
         highlight=list(kinds.values()).index(own),
         note=Both("突出的是这个模型实际的做法", "highlighted: what this model does"),

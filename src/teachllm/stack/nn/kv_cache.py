@@ -86,8 +86,10 @@ class KVCache:
                 f"the KV cache holds {keys.dtype}, batch {keys.shape[0]}, {keys.shape[1]} heads; given are "
                 f"{k.dtype}, batch {k.shape[0]}, {k.shape[1]} heads. Give both the same dtype and batch."
             )
+        # region: write
         keys[:, :, self.length : end] = k
         values[:, :, self.length : end] = v
+        # endregion: write
         return keys[:, :, :end], values[:, :, :end]
 
     def advance(self, n_positions: int) -> None:
