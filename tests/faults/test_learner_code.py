@@ -7,9 +7,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -391,6 +393,22 @@ def test_a_studio_that_is_killed_leaves_no_process(kind: str, learner_home: Path
         studio.kill()
         studio.wait()
     assert wait_until(lambda: not processes_of(str(learner_home))), processes_of(str(learner_home))
+
+
+@pytest.mark.parametrize("kind", ["fork", "spare"])
+def test_closing_the_runner_ends_what_runs(kind: Literal["fork", "spare"], learner_home: Path) -> None:
+    runner = Runner(kind=kind)
+    verdicts: list[Verdict] = []
+    endless = "print('running')\nwhile True: pass\n"
+    thread = threading.Thread(target=lambda: verdicts.append(runner.grade("1.1", endless)))
+    runner.isolation()
+    before = len(processes_of(str(learner_home)))
+    thread.start()
+    assert wait_until(lambda: len(processes_of(str(learner_home))) > before)
+    runner.close()
+    thread.join(timeout=60)
+    assert [verdict.status for verdict in verdicts] == ["error"]
+    assert wait_until(lambda: not processes_of(str(learner_home)))
 
 
 ORPHANS = (

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -36,6 +37,7 @@ class SpareLauncher:
         self._lock = threading.Lock()
         self._spare: _Spare | None = None
         self._layers: dict[str, str | None] | None = None
+        self._running: weakref.WeakSet[_Spare] = weakref.WeakSet()
         self._closed = False
 
     def start(self) -> None:
@@ -59,6 +61,8 @@ class SpareLauncher:
         self._current().wait_ready(None)
         with self._lock:
             spare, self._spare = self._spare, None
+            if spare is not None:
+                self._running.add(spare)
         if spare is None:  # somebody else was quicker
             return self.start_job(request)
         self._current()
@@ -67,8 +71,9 @@ class SpareLauncher:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            spare, self._spare = self._spare, None
-        if spare is not None:
+            spares = [*self._running, *([self._spare] if self._spare else [])]
+            self._spare = None
+        for spare in spares:
             spare.close()
 
     def _current(self) -> _Spare:
@@ -92,6 +97,7 @@ class _Spare:
         self.told = threading.Event()
         self._answer: dict[str, Any] | None = None
         self._closing = threading.Lock()
+        self._closed = False
         threading.Thread(target=self._listen, name="teachllm-spare", daemon=True).start()
 
     def alive(self) -> bool:
@@ -131,6 +137,9 @@ class _Spare:
 
     def close(self) -> None:
         with self._closing:
+            if self._closed:
+                return
+            self._closed = True
             if not self.told.is_set():  # it is importing and does not listen; nothing untrusted runs in it
                 self._force()
             else:
