@@ -99,7 +99,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
 def test_random_damage_gives_an_error_or_a_file_that_can_be_read(tmp_path: Path) -> None:
     chance = random.Random(0)
     refused = 0
-    for _ in range(1500):
+    for _ in range(400):
         damaged = bytearray(WHOLE)
         for _ in range(chance.randint(1, 4)):
             damaged[chance.randrange(len(WHOLE) - 40)] = chance.randrange(256)
@@ -110,7 +110,7 @@ def test_random_damage_gives_an_error_or_a_file_that_can_be_read(tmp_path: Path)
             continue
         for name in read.tensors:
             read.array(name)
-    assert refused > 500
+    assert refused > 150
 
 
 HOSTILE = {
