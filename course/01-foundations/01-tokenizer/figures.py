@@ -115,7 +115,7 @@ def merges_of(mix: str, size: int = 120_000) -> tuple[Merge, ...]:
 @functools.cache
 def held_out_pieces(kind: str) -> tuple[dict[bytes, int], int]:
     """Pieces of the held-out text with their counts, and the number of its characters."""
-    held_out = texts(kind, 20_000, held_out=True)
+    held_out = texts(kind, 12_000, held_out=True)
     return dict(count_pieces(held_out)), sum(map(len, held_out))
 
 
@@ -593,7 +593,7 @@ def train_tokenizer(
     mix: Annotated[str, MIX] = "all",
     vocab_size: Annotated[
         int, Slider(512, 16384, step=256, label=Both("词表大小", "vocabulary size"))
-    ] = 8192,
+    ] = 4096,
     size: Annotated[
         int,
         Slider(

@@ -102,7 +102,7 @@ def test_bytes_and_characters_are_coloured_alike(lesson: ModuleType) -> None:
 def test_compression_counts_the_tokens_of_the_held_out_text(lesson: ModuleType) -> None:
     for kind, mix in itertools.product(("en", "zh", "code"), ("all", "en")):
         tokenizer = Tokenizer.from_merges(merge.pair for merge in lesson.merges_of(mix)[:1000])
-        text = lesson.texts(kind, 20_000, held_out=True)
+        text = lesson.texts(kind, 12_000, held_out=True)
         tokens = sum(len(tokenizer.encode(line)) for line in text)
         assert lesson.tokens_per_hundred(kind, mix, 1000) == pytest.approx(100 * tokens / sum(map(len, text)))
 
@@ -170,13 +170,13 @@ def test_llama3_groups_digits_from_the_left(lesson: ModuleType) -> None:
 
 def test_the_training_lab_ends_with_the_tokenizer_that_training_gives(lesson: ModuleType) -> None:
     sentence = "the 模型 return"
-    events = run(lesson, "train_tokenizer", vocab_size=768, size=60, sentence=sentence)
+    events = run(lesson, "train_tokenizer", vocab_size=512, size=60, sentence=sentence)
     assert events[-1]["event"] == "done"
     assert [e for e in events if e["event"] == "progress"][-1] | {"note": None} == {
-        "event": "progress", "done": 512, "total": 512, "note": None,
+        "event": "progress", "done": 256, "total": 256, "note": None,
     }  # fmt: skip
     lines = [line for lines in lesson.training_texts("all", 60_000).values() for line in lines]
-    tokenizer = Tokenizer.train(lines, 768)
+    tokenizer = Tokenizer.train(lines, 512)
     last = [e["chart"] for e in events if e["event"] == "show" and e["name"] == "sentence"][-1]
     assert [token["id"] for token in last["rows"][0]] == tokenizer.encode(sentence)
     chinese = [e["y"] for e in events if e["event"] == "sample" and e["name"] == "Chinese"]
