@@ -39,7 +39,12 @@ from teachllm.stack.data.assets import asset
 from teachllm.stack.models import llama
 from teachllm.stack.models.gguf import read_gguf
 from teachllm.stack.models.loading import config_from_gguf, load_model
-from teachllm.stack.nn.attention import causal_mask, scaled_dot_product_attention
+from teachllm.stack.nn.attention import (
+    causal_mask,
+    fused_causal_attention,
+    scaled_dot_product_attention,
+    use_attention,
+)
 from teachllm.stack.nn.kv_cache import KVCache
 from teachllm.stack.nn.positions import (
     alibi_slopes,
@@ -225,6 +230,12 @@ def hand_turned(what: str, position: int, index: int) -> float:
 def hand_score(m: int, n: int) -> float:
     """q at position m times k at position n."""
     return (turned(QUERY, m) @ turned(KEY, n)).item()
+
+
+@value
+def angle(pair: int, distance: int) -> float:
+    """By how much a pair of a head of 8 dimensions turns over a distance, without whole turns."""
+    return distance * pair_frequency(pair) % (2 * math.pi)
 
 
 def pair_frequency(pair: int) -> float:
@@ -517,6 +528,98 @@ def model_rope(what: str) -> float:
     return getattr(config(), what)
 
 
+STORY = (
+    "The old lighthouse stood at the end of the bay, and every evening Anna climbed its stairs to light the lamp. "
+    "Her father had done the same work for thirty years, and his father before him. One night in November the wind "
+    "grew so strong that the windows shook, and a small boat appeared between the waves. Anna saw that its light "
+    "was broken. She turned the lamp towards the rocks, so that the sailors could see where the water was deep. "
+    "The boat turned slowly to the left, then to the right, and at last it reached the harbour. In the morning "
+    "three sailors came to the lighthouse with a basket of fish and a bottle of wine. They asked who had turned the "
+    "lamp, and Anna said that it was her work, just as it had been the work of her father. The oldest sailor looked "
+    "at her for a long time. Then he told her that thirty years ago, on the same kind of night, a man had turned "
+    "the same lamp, and that he had never found out his name. Anna smiled and said that she knew the name very well."
+)
+# A head of layer 17 that looks at the token before: the clearest one of the model.
+LAYER, HEAD = 17, 1
+N_READ, FIRST_QUERY, FARTHEST = 160, 40, 12
+
+
+@functools.cache
+def queries_and_keys() -> tuple[Tensor, Tensor]:
+    """(position, dim) of that head while it reads the story: after projection, before any turning."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def recording(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        seen.append((q[0, HEAD - 1], k[0, (HEAD - 1) * k.shape[1] // q.shape[1]]))
+        return fused_causal_attention(q, k, v)
+
+    ids = tokenizer().encode(STORY)[:N_READ]
+    with torch.inference_mode(), use_attention(recording):
+        model()(torch.tensor([ids]), last_only=True)
+    q, k = seen[LAYER - 1]
+    back = -torch.arange(N_READ)
+    return rope(q, back, config().rope_base), rope(k, back, config().rope_base)
+
+
+@functools.lru_cache(maxsize=256)
+def weight_by_distance(stretch: float = 1.0, shift: int = 0) -> tuple[float, ...]:
+    """Mean weight on the token 0, 1, 2, … places back; positions are shift + stretch · place."""
+    q, k = queries_and_keys()
+    positions = shift + stretch * torch.arange(N_READ)
+    q, k = rope(q, positions, config().rope_base), rope(k, positions, config().rope_base)
+    one_hot = torch.eye(N_READ)[None, None]
+    weights = scaled_dot_product_attention(q[None, None], k[None, None], one_hot, causal_mask(N_READ))[0, 0]
+    places = torch.arange(FIRST_QUERY, N_READ)
+    return tuple(weights[places, places - distance].mean().item() for distance in range(FARTHEST + 1))
+
+
+def favourite_distance(stretch: float) -> int:
+    weights = weight_by_distance(stretch)
+    return weights.index(max(weights))
+
+
+@figure(
+    title=Both("真模型里，一个爱看前一个 token 的头", "A head of the real model that likes the token before"),
+    predict=Predict(
+        Both(
+            "这个头最爱看往前数第 1 个 token。把所有位置乘以 0.5，它最爱看的是往前数第几个？",
+            "This head prefers the token 1 place back. All positions are multiplied by 0.5. Which one does it prefer now?",
+        ),
+        choices=[
+            Both("自己", "itself"),
+            Both("第 1 个", "1 place back"),
+            Both("第 2 个", "2 places back"),
+            Both("第 3 个", "3 places back"),
+        ],
+        answer=lambda: favourite_distance(0.5),
+        explain=lambda: Both(
+            f"第 {favourite_distance(0.5)} 个。它认的是旋转的角度，“相差 1 个位置”的角度。位置乘 0.5 以后，要往前数两个 token 才差 1 个位置。",
+            f"The one {favourite_distance(0.5)} places back. What the head knows is an angle, that of “1 position apart”. With positions halved, the token "
+            "that is 1 position away stands two places back.",
+        ),
+    ),
+)
+def looking_back(
+    stretch: Annotated[
+        float, Slider(-1, 2, step=0.05, label=Both("位置乘以", "multiply positions by"))
+    ] = 1.0,
+    shift: Annotated[int, Slider(0, 1000, label=Both("再加上", "and add"))] = 0,
+) -> Bars:
+    weights = weight_by_distance(stretch, shift)
+    return Bars(
+        [str(distance) for distance in range(FARTHEST + 1)],
+        weights,
+        x_label=Both("往前数第几个 token（0 是自己）", "places back (0 is the token itself)"),
+        y_label=Both("平均权重", "mean weight"),
+        y_max=1.0,
+        highlight=weights.index(max(weights)),
+        note=Both(
+            f"SmolLM2 第 {LAYER} 层第 {HEAD} 个头，读一段 {N_READ} 个 token 的故事；只有这个头的位置被改动",
+            f"SmolLM2, layer {LAYER}, head {HEAD}, reading {N_READ} tokens of a story; positions are changed for this head only",
+        ),
+    )
+
+
 Rotation: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(queries or keys, their positions) to what attention gets instead of them."""
 
@@ -558,17 +661,6 @@ def rotations(base: float, stretch: float) -> dict[Both, Rotation]:
     }
 
 
-STORY = (
-    "The old lighthouse stood at the end of the bay, and every evening Anna climbed its stairs to light the lamp. "
-    "Her father had done the same work for thirty years, and his father before him. One night in November the wind "
-    "grew so strong that the windows shook, and a small boat appeared between the waves. Anna saw that its light "
-    "was broken. She turned the lamp towards the rocks, so that the sailors could see where the water was deep. "
-    "The boat turned slowly to the left, then to the right, and at last it reached the harbour. In the morning "
-    "three sailors came to the lighthouse with a basket of fish and a bottle of wine. They asked who had turned the "
-    "lamp, and Anna said that it was her work, just as it had been the work of her father. The oldest sailor looked "
-    "at her for a long time. Then he told her that thirty years ago, on the same kind of night, a man had turned "
-    "the same lamp, and that he had never found out his name. Anna smiled and said that she knew the name very well."
-)
 WINDOW = 16
 
 

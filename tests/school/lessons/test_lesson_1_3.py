@@ -11,6 +11,7 @@ import torch
 from teachllm.school.lesson import load_lesson
 from teachllm.stack.data.assets import AssetMissing, asset
 from teachllm.stack.models import llama
+from teachllm.stack.models.attention_maps import attention_maps
 from teachllm.stack.nn.positions import apply_rope, rope
 
 
@@ -96,6 +97,15 @@ def test_pairs_turn_as_the_text_and_the_cards_say(lesson) -> None:
     assert 2e6 < evaluate(lesson, "wavelength", pair=63, base=500_000.0, dim=128) < 3e6
 
 
+def test_fast_hands_come_round_and_slow_hands_do_not(lesson) -> None:
+    def angles(distance: int) -> list[float]:
+        return [evaluate(lesson, "angle", pair=pair, distance=distance) for pair in range(4)]
+
+    assert angles(1) == pytest.approx([1, 0.1, 0.01, 0.001], abs=1e-6)
+    assert angles(7) == pytest.approx([7 - 2 * math.pi, 0.7, 0.07, 0.007], abs=1e-6)
+    assert angles(700)[2:] == pytest.approx([7 - 2 * math.pi, 0.7], abs=1e-4)
+
+
 def test_alibi_heads_share_out_near_and_far(lesson) -> None:
     assert evaluate(lesson, "slope", head=1) == 1 / 2
     assert evaluate(lesson, "slope", head=8) == 1 / 256
@@ -123,6 +133,27 @@ def test_the_real_model_sees_distance_only_and_needs_its_own_rotation(lesson, re
     assert trained < other_base < stretched < min(still, backwards, pairs)
     assert trained < math.log(module.config().vocab_size) / 2
     assert llama.apply_rope is apply_rope
+
+
+def test_a_real_head_looks_for_an_angle(lesson, real_model) -> None:
+    def weights(**arguments) -> list[float]:
+        return charts(lesson, "looking_back", **arguments)[0]["series"][0]["values"]
+
+    trained = weights()
+    assert trained[1] > 0.5 > 10 * trained[0]
+    assert weights(shift=1000) == pytest.approx(trained, abs=1e-3)
+    assert [weights(stretch=s).index(max(weights(stretch=s))) for s in (0.5, 0.25)] == [2, 5]
+    assert max(weights(stretch=0.0)) < 0.02
+    assert weights(stretch=-1.0)[1] < 0.001
+
+
+def test_the_head_is_taken_from_the_model_as_it_is(lesson, real_model) -> None:
+    module = lesson.module
+    ids = module.tokenizer().encode(module.STORY)[: module.N_READ]
+    seen = attention_maps(module.model(), torch.tensor([ids]))[module.LAYER - 1][0, module.HEAD - 1]
+    places = torch.arange(module.FIRST_QUERY, module.N_READ)
+    expected = [seen[places, places - distance].mean().item() for distance in range(4)]
+    assert list(module.weight_by_distance()[:4]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_model_runs_on_the_readable_rope(lesson, real_model) -> None:
