@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from dataclasses import dataclass, field
 from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request
 
+from teachllm.school import search
 from teachllm.school.course import Course, load_course
 from teachllm.school.language import LANGUAGES, Lang, as_lang
+from teachllm.school.lesson import render
+from teachllm.school.problem import CourseFileError
 from teachllm.school.progress import Store
 from teachllm.school.runner import Runner
 from teachllm.school.web.chat_model import StudioModel
@@ -16,6 +21,9 @@ from teachllm.school.web.drawing import Drawing
 from teachllm.school.web.lab_runs import LabRuns
 from teachllm.school.web.security import Gate
 from teachllm.school.web.submissions import Submissions
+
+WARM_UP_AFTER = 1.5
+"""Seconds after the start."""
 
 
 @dataclass
@@ -50,6 +58,19 @@ class Studio:
                 self.store.set_setting("lang", wanted)
             return as_lang(wanted)
         return as_lang(chosen) if chosen in LANGUAGES else browser_language(request)
+
+    def warm_up(self) -> None:
+        """Does ahead what a first visit would wait for: the search index, torch and the lessons' pages.
+
+        Begins a moment later, so that the first page does not wait for it.
+        """
+        time.sleep(WARM_UP_AFTER)
+        search.warm_up()
+        chosen = self.store.setting("lang")
+        lang = as_lang(chosen) if chosen in LANGUAGES else "en"
+        for lesson in self.course.available():
+            with contextlib.suppress(CourseFileError):  # its page will tell
+                render(lesson.id, lang)
 
     def stop_runs(self) -> None:
         """Stops what is going on, so that whoever follows it hears the end of it."""
