@@ -19,7 +19,7 @@ from teachllm.school.problem import LessonError
 
 Kind: TypeAlias = Literal["lesson", "card", "code", "glossary", "note"]
 
-PLANNED = 0.7
+PLANNED = 0.8
 """What can only be announced comes after what can be read."""
 OPENING = 0.9
 """The beginning of a lesson mentions what a section then explains."""

@@ -89,6 +89,9 @@ class Index:
                     typed = text[found[term.last].start :].rstrip().casefold()
                 ways = {**self._beginning_with(typed), **ways}
             alternatives.append(ways)
+        if unfinished and len(found) > 1 and (names := self.vocabulary.beginning_with(found)):
+            terms.append(Term("", 0, len(found) - 1))
+            alternatives.append(dict.fromkeys(names, _CONCEPT * _BEGINNING))
         return Query(found, terms, alternatives)
 
     def find(self, query: Query) -> list[Match]:
@@ -115,8 +118,8 @@ class Index:
         return sorted(found, key=lambda match: -match.score)
 
     def _beginning_with(self, typed: str) -> dict[str, float]:
-        if not typed:
-            return {}
+        if len(typed) < 2 and typed.isascii():
+            return {}  # half of all words
         start = bisect.bisect_left(self.known, typed)
         end = bisect.bisect_left(self.known, typed + "\U0010ffff", lo=start)
         return dict.fromkeys(self.known[start : min(end, start + _MOST_BEGINNINGS)], _BEGINNING)

@@ -61,6 +61,16 @@ class Vocabulary:
     def terms(self, found: Sequence[Atom]) -> list[Term]:
         return [*_words(found), *self._concepts(found), *self._chinese_words(found)]
 
+    def beginning_with(self, found: Sequence[Atom]) -> set[str]:
+        """The concepts that have a longer name which begins so; of the last atom too there may be more."""
+        *before, last = (atom.text for atom in found)
+        length = len(before)
+        return {
+            term
+            for name, term in self.names.items()
+            if len(name) > length and list(name[:length]) == before and name[length].startswith(last)
+        }
+
     def _concepts(self, found: Sequence[Atom]) -> Iterable[Term]:
         """The longest name at each place."""
         at = 0

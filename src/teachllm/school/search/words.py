@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_ATOM = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+")
+_ATOM = re.compile(rf"[{_HAN}√]|[^\W_{_HAN}]+")
 # getHTTPResponse: get, HTTP, Response. Digits stay with what is before them: Llama3 is a name.
 _HUMP = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+[a-z]*|[^A-Za-z0-9]+")
 
@@ -31,6 +31,9 @@ def atoms(text: str) -> list[Atom]:
     found = []
     for match in _ATOM.finditer(folded):
         word, start = match[0], match.start()
+        if word == "√":
+            found.append(Atom("sqrt", start, start + 1, False))
+            continue
         if _is_han(word):
             found.append(Atom(word, start, start + 1, True))
             continue
@@ -73,7 +76,7 @@ def stem(word: str) -> str:
         word = word[:-3] + "y"
     elif word.endswith(("sses", "xes", "ches", "shes")) and not word.endswith("aches"):
         word = word[:-2]
-    elif word.endswith("s") and not word.endswith(("ss", "us", "is", "ous")):
+    elif word.endswith("s") and not word.endswith(("ss", "us", "is", "ias")):
         word = word[:-1]
     for ending in ("ing", "ed"):
         base = word[: -len(ending)]
