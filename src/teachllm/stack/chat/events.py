@@ -10,6 +10,7 @@ from teachllm.stack.chat.messages import Message, ToolCall
 
 FailureKind = Literal[
     "asset",  # the model's file is missing or damaged
+    "memory",  # the machine has not enough
     "context",  # the conversation is longer than the model can read
     "template",  # the messages cannot be put into the model's chat template
     "connection",  # the endpoint could not be reached, or the connection broke

@@ -140,7 +140,8 @@ def _decode(
     device = weights.device
     cache = KVCache.for_model(model.config, len(prompt) + wanted, dtype=weights.dtype, device=device)
     generator = sampling.generator(device)
-    seen = torch.tensor(prompt + [0] * wanted, device=device)
+    seen = torch.zeros(len(prompt) + wanted, dtype=torch.long, device=device)
+    seen[: len(prompt)] = torch.tensor(prompt, device=device)
     end_tokens = frozenset(end_tokens)
     length = len(prompt)
     # No phases: a step reads what stands behind the cache, many tokens of the prompt or the one just written.

@@ -123,12 +123,15 @@ class LocalChatModel:
         except ValueError as problem:  # a file that is damaged, or of a kind that we do not read
             yield Failure("asset", str(problem))
             return
-        for event in events:
-            if event.text:
-                yield TextDelta(event.text)
-            if isinstance(event, End):
-                yield Usage(event.prompt_tokens, event.completion_tokens)
-                yield Finish("length" if event.reason == "context" else event.reason)
+        try:
+            for event in events:
+                if event.text:
+                    yield TextDelta(event.text)
+                if isinstance(event, End):
+                    yield Usage(event.prompt_tokens, event.completion_tokens)
+                    yield Finish("length" if event.reason == "context" else event.reason)
+        except (MemoryError, torch.OutOfMemoryError) as problem:
+            yield Failure("memory", f"not enough memory for this conversation: {problem}. Begin a new one.")
 
     def _sampling_of(self, options: ChatOptions) -> Sampling:
         chosen = {

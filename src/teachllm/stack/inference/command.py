@@ -1,0 +1,311 @@
+"""``teachllm chat`` and ``teachllm generate``: the local model in the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Literal, NoReturn
+
+from rich.console import Console
+from rich.markup import escape
+
+from teachllm.stack.chat import (
+    ChatModel,
+    ChatOptions,
+    Failure,
+    Finish,
+    Message,
+    OpenAIChatModel,
+    TextDelta,
+    Usage,
+)
+from teachllm.stack.data.assets import AssetError
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+Lang = Literal["zh", "en"]
+
+
+def chat(
+    *,
+    model: str = DEFAULT_MODEL,
+    system: str | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    max_tokens: int | None = None,
+    seed: int | None = None,
+    endpoint: str | None = None,
+    lang: Lang | None = None,
+) -> None:
+    """Talk to a model. Without a terminal, every line of the input is a question.
+
+    Parameters
+    ----------
+    model
+        An asset, a GGUF file, a folder of safetensors; with --endpoint, a name that the endpoint knows.
+    system
+        What the model is told before the conversation.
+    temperature
+        0 always takes the most probable token; 1 draws from the model's own distribution.
+    top_p
+        Draw only from the most probable tokens whose probabilities reach this.
+    max_tokens
+        The longest answer.
+    seed
+        The same seed gives the same answers.
+    endpoint
+        Address of an OpenAI-compatible server, such as http://localhost:8000/v1. Its key is read from the
+        environment variable OPENAI_API_KEY.
+    lang
+        Language of the messages: zh or en. By default that of the terminal.
+    """
+    words = Words(lang or terminal_language())
+    try:
+        options = ChatOptions(temperature, top_p, max_tokens, seed=seed)
+        if endpoint is not None:
+            chat_model: ChatModel = OpenAIChatModel(
+                endpoint, model, api_key=os.environ.get("OPENAI_API_KEY") or None
+            )
+            about = f"{model} · {endpoint}"
+        else:
+            chat_model, about = _local_model(model, words)
+    except (ValueError, OSError, AssetError) as problem:
+        words.fail(problem)
+    Conversation(chat_model, options, system, words).run(about)
+
+
+def generate(
+    text: str,
+    *,
+    model: str = DEFAULT_MODEL,
+    max_tokens: int = 100,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    stop: tuple[str, ...] = (),
+    seed: int | None = None,
+    lang: Lang | None = None,
+) -> None:
+    """Continue a text, as a language model does: no chat template, no turns.
+
+    Parameters
+    ----------
+    text
+        The beginning. A dash (-) reads it from the input.
+    model
+        An asset, a GGUF file, or a folder of safetensors.
+    max_tokens
+        The most tokens that are written.
+    temperature
+        0 always takes the most probable token; 1 draws from the model's own distribution.
+    top_k
+        Draw only from the k most probable tokens.
+    top_p
+        Draw only from the most probable tokens whose probabilities reach this.
+    min_p
+        Draw only from tokens at least this many times as probable as the most probable one.
+    repetition_penalty
+        Above 1, tokens that were there before become less likely.
+    stop
+        End before this text; may be given several times.
+    seed
+        The same seed gives the same text.
+    lang
+        Language of the messages: zh or en. By default that of the terminal.
+    """
+    from teachllm.stack.inference.generation import generate as generate_events
+    from teachllm.stack.inference.language_model import load_language_model
+    from teachllm.stack.inference.sampling import Sampling
+
+    words = Words(lang or terminal_language())
+    if text == "-":
+        text = sys.stdin.read()
+    stopping = threading.Event()
+    try:
+        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed)
+        with words.waiting("正在载入模型…", "Loading the model…"):
+            loaded = load_language_model(model)
+        events = generate_events(
+            loaded.model,
+            loaded.tokenizer,
+            loaded.encode_text(text),
+            sampling=sampling,
+            max_tokens=max_tokens,
+            end_tokens=loaded.end_tokens,
+            stop_strings=stop,
+            stop=stopping,
+        )
+        words.show(text)
+        for event in events:
+            words.show(event.text)
+    except (ValueError, OSError, AssetError) as problem:
+        words.fail(problem)
+    except KeyboardInterrupt:
+        words.show("\n")
+        raise SystemExit(130) from None
+    words.show("\n")
+
+
+class Conversation:
+    """Questions and answers, until the input ends or somebody quits."""
+
+    def __init__(self, model: ChatModel, options: ChatOptions, system: str | None, words: Words) -> None:
+        self._model = model
+        self._options = options
+        self._start = [Message("system", system)] if system else []
+        self._messages = list(self._start)
+        self._words = words
+
+    def run(self, about: str) -> None:
+        """Exits with 1 if an answer failed and nobody sits at the terminal to see it."""
+        interactive = sys.stdin.isatty()
+        if interactive:
+            self._words.note(escape(about))
+            self._words.tell("/help 看命令，/quit 退出。", "/help shows the commands, /quit ends.")
+            with contextlib.suppress(ImportError):
+                import readline  # noqa: F401  editing and history of the input line
+        for line in _lines(interactive, self._words):
+            question = line.strip()
+            if question in ("/quit", "/exit"):
+                return
+            if question == "/reset":
+                self._messages = list(self._start)
+                self._words.tell("对话已清空。", "The conversation is empty again.")
+            elif question.startswith("/"):
+                self._words.tell(
+                    "/reset 清空对话 · /quit 退出 · Ctrl-C 停下正在写的回答",
+                    "/reset forgets the conversation · /quit ends · Ctrl-C stops an answer",
+                )
+            elif question and not self._ask(question) and not interactive:
+                raise SystemExit(1)
+
+    def _ask(self, question: str) -> bool:
+        """Whether an answer came; if not, the question is forgotten."""
+        conversation = [*self._messages, Message("user", question)]
+        stop = threading.Event()
+        text = ""
+        usage: Usage | None = None
+        began = time.perf_counter()
+        with _interrupt_sets(stop):
+            for event in self._model.stream(conversation, options=self._options, stop=stop):
+                match event:
+                    case TextDelta():
+                        began = began if text else time.perf_counter()
+                        text += event.text
+                        self._words.show(event.text)
+                    case Usage():
+                        usage = event
+                    case Failure():
+                        self._words.show("\n" if text else "")
+                        self._words.problem(event.message)
+                        return False
+                    case Finish():
+                        self._words.show("\n")
+                        self._after(event, usage, time.perf_counter() - began)
+        self._messages = [*conversation, Message("assistant", text)] if text else self._messages
+        return True
+
+    def _after(self, finish: Finish, usage: Usage | None, seconds: float) -> None:
+        if finish.reason == "cancelled":
+            self._words.tell("（已停下）", "(stopped)")
+        elif finish.reason == "length":
+            self._words.tell("（到了长度上限）", "(reached the longest answer)")
+        if sys.stdin.isatty() and usage is not None and usage.completion_tokens > 1:
+            speed = (usage.completion_tokens - 1) / max(seconds, 1e-3)
+            self._words.tell(
+                f"{usage.completion_tokens} 个 token，每秒 {speed:.0f} 个",
+                f"{usage.completion_tokens} tokens, {speed:.0f} a second",
+            )
+
+
+def _local_model(model: str, words: Words) -> tuple[ChatModel, str]:
+    """The model, loaded, and one line about it: where it runs, in which numbers, and why."""
+    with words.waiting("正在载入模型…", "Loading the model…"):
+        from teachllm.stack.inference.local_chat import LocalChatModel
+        from teachllm.stack.nn.device import choose_device
+
+        local = LocalChatModel(model)
+        loaded = local.load()
+    n_parameters = sum(weights.numel() for weights in loaded.model.parameters())
+    numbers = str(loaded.dtype).removeprefix("torch.")
+    why = choose_device().reason
+    return local, f"{loaded.name} · {n_parameters / 1e6:.0f} M · {loaded.device} · {numbers} ({why})"
+
+
+def _lines(interactive: bool, words: Words) -> Iterator[str]:
+    """The lines of the input. Ctrl-C clears the line that is being written."""
+    if not interactive:
+        yield from sys.stdin
+        return
+    while True:
+        try:
+            yield input("> ")
+        except EOFError:
+            words.show("\n")
+            return
+        except KeyboardInterrupt:
+            words.show("\n")
+            words.tell("/quit 或 Ctrl-D 退出。", "/quit or Ctrl-D ends.")
+
+
+@contextlib.contextmanager
+def _interrupt_sets(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C sets `stop`, so that the answer ends in order; a second one interrupts as usual."""
+
+    def interrupted(signal_number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Words:
+    """What the commands print: texts of a model as they are, messages in the reader's language to stderr."""
+
+    def __init__(self, lang: Lang) -> None:
+        self._lang = lang
+        self._messages = Console(stderr=True, soft_wrap=True, highlight=False)
+
+    def show(self, text: str) -> None:
+        """A model's text, without the control characters that could command the terminal."""
+        sys.stdout.write(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text))
+        sys.stdout.flush()
+
+    def tell(self, zh: str, en: str) -> None:
+        self.note(escape(self.choose(zh, en)))
+
+    def note(self, text: str) -> None:
+        self._messages.print(f"[dim]{text}[/dim]")
+
+    def problem(self, text: str) -> None:
+        self._messages.print(f"[red]{escape(text)}[/red]")
+
+    def fail(self, problem: Exception) -> NoReturn:
+        """Say what is wrong and end with 1."""
+        self.problem(str(problem))
+        raise SystemExit(1) from None
+
+    def choose(self, zh: str, en: str) -> str:
+        return zh if self._lang == "zh" else en
+
+    def waiting(self, zh: str, en: str) -> contextlib.AbstractContextManager[object]:
+        return self._messages.status(self.choose(zh, en))
+
+
+def terminal_language() -> Lang:
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        if os.environ.get(name):
+            return "zh" if os.environ[name].lower().startswith("zh") else "en"
+    return "en"
