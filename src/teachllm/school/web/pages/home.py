@@ -127,7 +127,7 @@ def _steps(course: Course, six: dict[str, Six], going_on: GoingOn, due: int) -> 
     following = [one for one in course.available() if one.id != lesson.id and six[one.id].next is not None]
     for one in following[:2]:
         text = Both(f"{one.id} {one.title.zh}", f"{one.id} {one.title.en}")
-        steps.append(Step(text, _hours(one.hours), f"/lesson/{one.id}"))
+        steps.append(Step(text, _left(one, six[one.id]), f"/lesson/{one.id}"))
     return steps
 
 

@@ -88,7 +88,20 @@ def _machine(*, with_device: bool) -> list[tuple[Both, Both]]:
         from teachllm.stack.nn.device import choose_device
 
         chosen = choose_device()
-        dtype = str(chosen.dtype).removeprefix("torch.")
-        shown = Both.same(f"{chosen.device}, {dtype} ({chosen.reason})")
-        facts.append((Both("计算设备", "Device"), shown))
+        kind, dtype = chosen.device.type, str(chosen.dtype).removeprefix("torch.")
+        why = _WHY[kind] if kind != "cpu" else _WHY_CPU[dtype == "bfloat16"]
+        facts.append(
+            (
+                Both("计算设备", "Device"),
+                Both(f"{kind}，{dtype}（{why}）", f"{kind}, {dtype} ({chosen.reason})"),
+            )
+        )
     return facts
+
+
+_WHY = {"cuda": "有 NVIDIA 的 GPU", "mps": "Mac 的 GPU"}
+_WHY_CPU = {
+    True: "没有 GPU；处理器会算 bfloat16，要读的字节少一半",
+    False: "没有 GPU；处理器没有 bfloat16 指令",
+}
+"""The reasons of ``choose_device`` in Chinese."""

@@ -18,7 +18,9 @@ export function drawHeatmap(root, chart, width) {
   const height = Math.min(cell, Math.max(MIN_CELL, Math.min(cell, 520 / Math.max(1, rows))));
   const tilted = (chart.x_labels ?? []).some((label) => textWidth(label) > cell - 4);
   const labelHeight = chart.x_labels ? (tilted ? Math.min(90, Math.max(...chart.x_labels.map((label) => textWidth(label))) * 0.72 + 16) : 20) : 4;
-  const named = (chart.x_label || chart.y_label ? 20 : 0);
+  // The rows' label stands left of the columns' label if there is room, else on a line of its own above it.
+  const crowded = Boolean(chart.x_label && chart.y_label) && left < textWidth(`${chart.y_label} ↓`) + 10;
+  const named = crowded ? 38 : chart.x_label || chart.y_label ? 20 : 0;
   const top = 26 + named + labelHeight;
   const every = Math.max(1, Math.ceil(13 / cell));
   const everyRow = Math.max(1, Math.ceil(13 / height));
@@ -50,8 +52,8 @@ export function drawHeatmap(root, chart, width) {
         : { key: `x${index}`, text: label, x, y: top - 7, anchor: "middle", turn: null };
     }),
     ...rowNames.map(({ label, index }) => ({ key: `y${index}`, text: clip(label, left - 8), x: left - 8, y: top + (index + 0.5) * height + 3.5, anchor: "end", turn: null })),
-    ...(chart.x_label ? [{ key: "xl", text: `${chart.x_label} →`, x: left, y: 34, anchor: "start", turn: null }] : []),
-    ...(chart.y_label ? [{ key: "yl", text: `${chart.y_label} ↓`, x: 0, y: chart.x_label && left < textWidth(`${chart.y_label} ↓`) + 10 ? top - 7 : 34, anchor: "start", turn: null }] : []),
+    ...(chart.x_label ? [{ key: "xl", text: `${chart.x_label} →`, x: left, y: crowded ? 52 : 34, anchor: "start", turn: null }] : []),
+    ...(chart.y_label ? [{ key: "yl", text: `${chart.y_label} ↓`, x: 0, y: 34, anchor: "start", turn: null }] : []),
   ], (text, item) => {
     attributes(text, { x: item.x, y: item.y, "text-anchor": item.anchor, transform: item.turn, class: "name" });
     text.textContent = item.text;
