@@ -407,14 +407,14 @@ def compression(
 
 # BPE, WordPiece, Unigram --------------------------------------------------------------------------------
 
-SUBWORDS = 500
+SUBWORDS = 400
 
 
 @functools.cache
 def english_words() -> dict[str, int]:
-    """Lower-case words of the English text that occur at least eight times."""
+    """Lower-case words of the English text that occur at least twelve times."""
     words = Counter(re.findall("[a-z]+", " ".join(paragraphs("en")).lower()))
-    return {word: count for word, count in words.items() if count >= 8}
+    return {word: count for word, count in words.items() if count >= 12}
 
 
 @value
@@ -437,7 +437,7 @@ def subword_wordpiece() -> tuple[str, ...]:
 
 @functools.cache
 def subword_unigram() -> dict[str, float]:
-    return train_unigram(english_words(), SUBWORDS)
+    return train_unigram(english_words(), SUBWORDS, seed_size=4 * SUBWORDS)
 
 
 @value
@@ -503,7 +503,7 @@ def first_pair_ratio() -> int:
 def three_algorithms(
     word: Annotated[str, TextInput(30, label=Both("英文词", "English word"))] = "tokenizations",
 ) -> list[Chart]:
-    """How vocabularies of about 500 pieces, learned from the same words, cut one word."""
+    """How vocabularies of about 400 pieces, learned from the same words, cut one word."""
     merges, wordpiece, unigram = subword_bpe(), subword_wordpiece(), subword_unigram()
     word = "".join(word.lower().split())
     spelling = {i: bytes([i]) for i in range(256)} | {merge.new_id: merge.token for merge in merges}
@@ -583,7 +583,7 @@ def embedding_parameters(vocab_size: int = 50257, dim: int = 768, tables: int = 
 
 @lab(
     title=Both("训练一个分词器", "Train a tokenizer"),
-    seconds=12,
+    seconds=6,
     summary=Both(
         "从 256 个字节开始，一次合并一对。三条线是没学过的英文、中文、代码每 100 个字符要几个 token。",
         "From 256 bytes, one merge after another. The lines show how many tokens 100 characters of unseen English, Chinese and code take.",
