@@ -10,7 +10,8 @@ import os
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from teachllm.stack.data.assets import AssetDamaged, AssetMissing, asset
 from teachllm.stack.models.attention_maps import attention_maps
@@ -24,6 +25,18 @@ from teachllm.stack.tokenizer import Tokenizer
 pytestmark = pytest.mark.parity
 
 CHAT_MODEL = "smollm2-135m-instruct"
+PUBLISHED = {
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 100_000.0},
+}
 TEXT = (
     "<|im_start|>user\nWhat is the capital of France? 法国的首都是哪里？<|im_end|>\n"
     "<|im_start|>assistant\nThe capital of France is Paris.\n\ndef area(r):\n    return 3.14 * r**2"
@@ -38,7 +51,13 @@ def pair() -> tuple[LlamaForCausalLM, Llama]:
         if isinstance(missing, AssetDamaged) or os.environ.get("CI") == "true":
             raise
         pytest.skip(str(missing))
-    reference = LlamaForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
+    with torch.device("meta"):
+        reference = LlamaForCausalLM(LlamaConfig(**PUBLISHED))
+    tensors = load_gguf_checkpoint(str(path), return_tensors=True, model_to_load=reference)["tensors"]
+    reference = LlamaForCausalLM(LlamaConfig(**PUBLISHED)).eval()
+    incomplete = reference.load_state_dict(tensors, strict=False)
+    assert incomplete.missing_keys == ["lm_head.weight"]  # tied
+    assert not incomplete.unexpected_keys
     ours = load_model(CHAT_MODEL, device="cpu", dtype=torch.float32)
     assert isinstance(ours, Llama)
     return reference, ours

@@ -56,6 +56,15 @@ def test_norms(dtype: torch.dtype) -> None:
         torch.testing.assert_close(got, expected, **tolerance)
 
 
+def test_norms_of_bfloat16_are_computed_in_float32() -> None:
+    x, weight, bias = (
+        part.bfloat16() for part in (normal(9, 48, spread=3.0), normal(48), normal(48, seed=1))
+    )
+    wide = x.float(), weight.float(), bias.float()
+    assert norms.rms_norm(x, weight).equal(norms.rms_norm(wide[0], wide[1]).bfloat16())
+    assert norms.layer_norm(x, weight, bias).equal(norms.layer_norm(*wide).bfloat16())
+
+
 def test_gelu_and_swiglu() -> None:
     x = torch.linspace(-8, 8, 1001)
     torch.testing.assert_close(feed_forward.gelu(x), F.gelu(x), atol=1e-6, rtol=0)
