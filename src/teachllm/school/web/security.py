@@ -76,6 +76,7 @@ class Gate:
         self.cookie_name = f"teachllm-{port}"
         # Not the token itself: browsers send cookies of 127.0.0.1 to every port of it.
         self.cookie_value = hmac.new(token.encode(), f"cookie {port}".encode(), hashlib.sha256).hexdigest()
+        self._connections: dict[int, tuple[tuple[str, int], bool]] = {}
         self.hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost"))
 
     @property
@@ -104,7 +105,7 @@ class Gate:
         if path == WHO_PATH and method == "GET":
             return answer_challenge(self._token, scope)
         client = scope.get("client")
-        if client and not path.startswith("/static/") and is_another_user(client[1], self.port):
+        if client is not None and self._is_another_user(client):
             return _refuse(scope, _OTHER_USER)
         if method == "GET" and (entry := self._exchange(scope)):
             return entry
@@ -116,6 +117,16 @@ class Gate:
         if method not in SAFE_METHODS and not _is_json(headers):
             return _refuse(scope, _NOT_JSON, status=415)
         return None
+
+    def _is_another_user(self, client: tuple[str, int]) -> bool:
+        """Asked once a connection: the server gives all its requests the same ``client`` object."""
+        known = self._connections.get(id(client))
+        if known is None:
+            if len(self._connections) >= 256:
+                self._connections.clear()
+            # Keeping the object keeps its id from being given to another.
+            known = self._connections[id(client)] = (client, is_another_user(client[1], self.port))
+        return known[1]
 
     def _exchange(self, scope: Scope) -> Response | None:
         """``?token=`` becomes a cookie, and leaves the address (and with it the browser's history)."""
