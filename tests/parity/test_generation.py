@@ -77,16 +77,14 @@ def tiny_models() -> dict[str, Callable[[], transformers.PreTrainedModel]]:
         "num_hidden_layers": 2,
         "hidden_size": 48,
         "intermediate_size": 64,
-    }
-    heads: dict[str, Any] = {
         "num_attention_heads": 6,
         "num_key_value_heads": 2,
         "max_position_embeddings": 128,
     }
     gpt2 = transformers.GPT2Config(vocab_size=120, n_positions=128, n_embd=48, n_layer=2, n_head=4)
     return {
-        "llama": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **heads)),
-        "qwen2": lambda: transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**sizes, **heads)),
+        "llama": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes)),
+        "qwen2": lambda: transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**sizes)),
         "gpt2": lambda: transformers.GPT2LMHeadModel(gpt2),
     }
 
