@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 
 from teachllm.school.course import UnknownLesson, load_course
 from teachllm.school.exercise import exercise
@@ -193,7 +193,7 @@ class Screen:
                 self.console.print(escape(verdict.diagnosis.get(self.lang)), style="bold red")
             message = verdict.message.get(self.lang)
             if message and verdict.message != verdict.diagnosis:
-                self.console.print(Padding(escape(message), (0, 0, 0, 2)))
+                self.console.print(escape(textwrap.indent(message, "  ")))
         if verdict.output:
             title = Both("你的代码打印了：", "Your code printed:").get(self.lang)
             self.console.print(f"\n{title}", style="dim")

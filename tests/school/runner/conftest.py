@@ -1,4 +1,4 @@
-"""A small course, whose second exercise has a limit of two seconds, and one runner for all tests."""
+"""A small course, whose second exercise has a limit of four seconds, and one runner for all tests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(folder / "01-basics/01-temperature", second)
     (second / "checks.py").write_text(CHECKS, "utf-8")
     exercise = second / "exercise.yaml"
-    exercise.write_text(exercise.read_text("utf-8") + "limits: {seconds: 2, memory_mb: 512}\n", "utf-8")
+    exercise.write_text(exercise.read_text("utf-8") + "limits: {seconds: 4, memory_mb: 512}\n", "utf-8")
     return folder
 
 

@@ -139,7 +139,7 @@ def test_an_endless_loop_is_stopped_and_its_line_told(grade: Grade) -> None:
     assert verdict.status == "timeout"
     assert verdict.line in (3, 4)
     assert verdict.diagnosis is not None
-    assert f"超过 2 秒还没有算完，已经停下。停在第 {verdict.line} 行" in verdict.diagnosis.zh
+    assert f"超过 4 秒还没有算完，已经停下。停在第 {verdict.line} 行" in verdict.diagnosis.zh
     assert f"It was on line {verdict.line}" in verdict.diagnosis.en
     assert verdict.output == "before\n"
     assert [check.passed for check in verdict.checks] == [False, None]
