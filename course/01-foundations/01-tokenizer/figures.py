@@ -471,7 +471,7 @@ def toy_cut(rank: int = 0, what: str = "pieces") -> str | float:
 
 
 def first_pair_ratio() -> int:
-    """Index of the choice: about as often, a tenth, less than a hundredth."""
+    """Index of the choice: more than half, more than a hundredth, less."""
     ratio = first_pair("wordpiece", "count") / first_pair("bpe", "count")  # pyright: ignore
     return 0 if ratio > 0.5 else 1 if ratio > 0.01 else 2
 
@@ -486,9 +486,9 @@ def first_pair_ratio() -> int:
             "The first merge of BPE takes the most frequent pair of these words. How often does the first pair of WordPiece occur, compared with that?",
         ),
         choices=[
-            Both("差不多", "about as often"),
-            Both("大约十分之一", "about a tenth of that"),
-            Both("不到百分之一", "less than a hundredth of that"),
+            Both("一半以上", "more than half as often"),
+            Both("不到一半，但超过百分之一", "less than half, more than a hundredth"),
+            Both("不到百分之一", "less than a hundredth"),
         ],
         answer=first_pair_ratio,
         explain=lambda: Both(
