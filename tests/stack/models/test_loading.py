@@ -108,6 +108,11 @@ def test_every_tensor_that_does_not_fit_is_named(tmp_path: Path) -> None:
     assert "no place for: model.layers.0.self_attn.q_proj.bias [24]" in message
 
 
+def test_more_layers_than_tensors_are_not_laid_out(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="1000000 layers, but only 21 tensors"):
+        load(folder(tmp_path / "model", num_hidden_layers=1_000_000))
+
+
 def test_computed_tensors_and_a_written_out_tied_head_are_passed_over(tmp_path: Path) -> None:
     weights = tensors()
     plain = load(folder(tmp_path / "untied", weights))
@@ -126,6 +131,8 @@ def test_computed_tensors_and_a_written_out_tied_head_are_passed_over(tmp_path: 
         ({"attention_bias": True, "hidden_act": "gelu"}, ["attention_bias = True", "hidden_act = 'gelu'"]),
         ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, ["'yarn' is not supported; default, linear"]),
         ({"rope_scaling": {"type": "linear"}}, ["factor is missing"]),
+        ({"hidden_size": 2**40}, ["hidden_size is 1099511627776, expected an integer up to"]),
+        ({"rope_scaling": {"type": "linear", "factor": 0.0}}, ["rope_divisors must be above 0"]),
         ({"num_key_value_heads": 3}, ["n_heads = 4 is no multiple of n_kv_heads = 3"]),
     ],
 )
@@ -247,7 +254,10 @@ def test_a_gguf_file_and_a_folder_of_one_model_agree(tmp_path: Path) -> None:
     ("without", "extra", "message"),
     [
         ("block_count", {}, "llama.block_count is missing"),
-        ("context_length", {"context_length": "long"}, "llama.context_length is 'long', expected one int"),
+        ("block_count", {"block_count": 2**31}, "llama.block_count is '2147483648', expected an integer"),
+        ("block_count", {"block_count": 2**20}, "1048576 layers, but only 21 tensors"),
+        ("context_length", {"context_length": 2**29}, "context_length is 536870912; at most 4194304"),
+        ("context_length", {"context_length": "long"}, "llama.context_length is 'long', expected an integer"),
         ("", {"expert_count": 8}, "llama.expert_count = 8 is not supported"),
         ("", {"rope.dimension_count": 4}, "llama.rope.dimension_count = 4 is not supported"),
         ("", {"rope.scaling.type": "yarn"}, "llama.rope.scaling.type = 'yarn' is not supported"),

@@ -43,7 +43,7 @@ class GPT2Config:
         ]
         if self.n_heads > 0 and self.d_model % self.n_heads:
             problems.append(f"d_model = {self.d_model} is no multiple of n_heads = {self.n_heads}")
-        if self.norm_eps <= 0:
+        if not self.norm_eps > 0:
             problems.append(f"norm_eps = {self.norm_eps} must be above 0")
         if problems:
             raise ValueError("this is no GPT-2: " + "; ".join(problems))

@@ -16,6 +16,8 @@ from teachllm.stack.nn.positions import llama3_frequencies, rope_frequencies
 
 # Tensors that some files hold although they are computed: rotation tables, causal masks.
 _COMPUTED = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
+# No size in a model's configuration is larger; what is, would take all memory before it is found wrong.
+MAX_SIZE = 1 << 30
 
 
 class HuggingFaceFolder:
@@ -40,6 +42,9 @@ class HuggingFaceFolder:
             raise ValueError(f"{path}: {problem}") from None
 
     def layout(self, config: LlamaConfig | GPT2Config) -> Layout:
+        """Which tensors make which parameter. ValueError if there are fewer tensors than layers."""
+        if config.n_layers > len(self.shard_of):
+            raise ValueError(f"{config.n_layers} layers, but only {len(self.shard_of)} tensors")
         if isinstance(config, LlamaConfig):
             return llama_layout(config, "hugging_face")
         prefixed = any(name.startswith("transformer.") for name in self.shard_of)
@@ -123,9 +128,15 @@ class _Entries:
     def number(self, name: str, kind: type[int] | type[float], default: float | None = None) -> Any:
         value = self.content.get(name)
         value = default if value is None else value
-        if isinstance(value, bool) or not isinstance(value, (int, kind)):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, kind))
+            or (kind is int and value > MAX_SIZE)
+        ):
             given = "missing" if value is None else repr(value)
-            self.problems.append(f"{name} is {given}, expected {'an integer' if kind is int else 'a number'}")
+            self.problems.append(
+                f"{name} is {given}, expected {'an integer' if kind is int else 'a number'} up to {MAX_SIZE}"
+            )
             return 1
         return value
 

@@ -6,6 +6,7 @@ Touvron et al. 2023, arXiv:2302.13971 (Llama) and arXiv:2307.09288 (Llama 2).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,9 @@ from teachllm.stack.nn.feed_forward import SwiGLUFeedForward
 from teachllm.stack.nn.kv_cache import KVCache
 from teachllm.stack.nn.norms import RMSNorm
 from teachllm.stack.nn.positions import apply_rope, rope_frequencies
+
+# Cosines and sines of every position are kept: at this length, 1 GB for a head of 64 in float32.
+MAX_CONTEXT = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,16 @@ class LlamaConfig:
             problems.append(f"n_heads = {self.n_heads} is no multiple of n_kv_heads = {self.n_kv_heads}")
         if self.head_dim % 2:
             problems.append(f"head_dim is {self.head_dim}; rotation needs an even number")
-        if self.norm_eps <= 0 or self.rope_base <= 0:
+        if not (self.norm_eps > 0 and self.rope_base > 0):
             problems.append(f"norm_eps = {self.norm_eps} and rope_base = {self.rope_base} must be above 0")
         if self.rope_divisors is not None and len(self.rope_divisors) != self.head_dim // 2:
             problems.append(
                 f"{len(self.rope_divisors)} rope_divisors for {self.head_dim // 2} rotating pairs"
             )
+        if not all(0 < divisor < math.inf for divisor in self.rope_divisors or ()):
+            problems.append("rope_divisors must be above 0 and finite")
+        if self.context_length > MAX_CONTEXT:
+            problems.append(f"context_length is {self.context_length}; at most {MAX_CONTEXT} is possible")
         if problems:
             raise ValueError("this is no Llama: " + "; ".join(problems))
 

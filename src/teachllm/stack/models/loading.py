@@ -12,7 +12,7 @@ from torch import Tensor
 from teachllm.stack.data.assets import ASSETS, asset
 from teachllm.stack.models.gguf import GGUFFile, read_gguf
 from teachllm.stack.models.gpt2 import GPT2, GPT2Config
-from teachllm.stack.models.hugging_face import HuggingFaceFolder
+from teachllm.stack.models.hugging_face import MAX_SIZE, HuggingFaceFolder
 from teachllm.stack.models.llama import Llama, LlamaConfig
 from teachllm.stack.models.weights import Layout, check_layout, gpt2_layout, llama_layout, state_dict
 from teachllm.stack.nn.device import choose_device
@@ -106,8 +106,14 @@ def config_from_gguf(file: GGUFFile) -> LlamaConfig | GPT2Config:
         if value is None:
             problems.append(f"{architecture}.{name} is missing")
             return 1
-        if isinstance(value, bool) or not isinstance(value, (int, kind)):
-            problems.append(f"{architecture}.{name} is {str(value)[:40]!r}, expected one {kind.__name__}")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, kind))
+            or (kind is int and value > MAX_SIZE)
+        ):
+            problems.append(
+                f"{architecture}.{name} is {str(value)[:40]!r}, expected one {kind.__name__}, at most {MAX_SIZE}"
+            )
             return 1
         return value
 
@@ -126,6 +132,8 @@ def config_from_gguf(file: GGUFFile) -> LlamaConfig | GPT2Config:
         sizes["tied_head"] = "output.weight" not in file.tensors
     else:
         sizes |= _llama_sizes(file, architecture, sizes, key, problems)
+    if sizes["n_layers"] > len(file.tensors):
+        problems.append(f"{sizes['n_layers']} layers, but only {len(file.tensors)} tensors")
     if problems:
         raise ValueError(f"{file.path}: " + "; ".join(problems))
     try:
