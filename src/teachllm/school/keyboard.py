@@ -36,20 +36,19 @@ def _key() -> str | None:
 
 
 def _unix_key(terminal: int) -> str | None:
+    import select
     import termios
     import tty
 
     before = termios.tcgetattr(terminal)
     try:
-        tty.setcbreak(terminal)  # Ctrl-C still interrupts
-        pressed = os.read(terminal, 32)
+        tty.setcbreak(terminal, termios.TCSADRAIN)  # Ctrl-C still interrupts; what was typed ahead stays
+        pressed = os.read(terminal, 1)
+        if pressed == b"\x1b" or pressed >= b"\x80":
+            # An arrow key or a Chinese character comes as several bytes: all of it is one key, and no answer.
+            while select.select([terminal], [], [], 0.01)[0]:
+                os.read(terminal, 1)
+            return "?"
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
-    # An arrow or function key comes as several bytes: it is no answer.
-    return (
-        None
-        if pressed in (b"", b"\x04")
-        else pressed.decode("utf-8", "replace")
-        if len(pressed) == 1
-        else "?"
-    )
+    return None if pressed in (b"", b"\x04") else pressed.decode("ascii")
