@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from teachllm.school.web.drawing import Drawing
 from teachllm.school.web.event_log import EventLog, compacted
 from teachllm.school.web.event_stream import EventStream
 
@@ -69,7 +70,8 @@ def test_leaving_reader_is_noticed_although_nothing_happens(serving: Any, events
     with serving(streaming(log)) as address:
         with httpx.stream("GET", f"{address}/events") as response:
             log.add({"n": 1})
-            next(events_of(response))
+            coming = events_of(response)  # held: a forgotten iterator closes the connection
+            next(coming)
             assert not left.is_set()
         assert left.wait(timeout=3)
         assert log.followers == 0
@@ -152,3 +154,30 @@ def test_compacted_keeps_what_a_later_visit_shows(monkeypatch: pytest.MonkeyPatc
         *samples[:2],
         {"event": "done", "seconds": 1},
     ]
+
+
+def test_drawings_that_nobody_waits_for_are_skipped() -> None:
+    drawn: list[int] = []
+    may_end = threading.Event()
+
+    class Page:
+        def __init__(self, number: int, gone: bool) -> None:
+            self.number, self.gone = number, gone
+
+        async def is_disconnected(self) -> bool:
+            return self.gone
+
+    def draw(number: int) -> int:
+        drawn.append(number)
+        assert may_end.wait(5)
+        return number
+
+    async def move() -> list[int | None]:
+        drawing = Drawing(at_once=1)
+        pages: list[Any] = [Page(0, False), Page(1, True), Page(2, True), Page(3, False)]
+        asked = [drawing.run(page, lambda number=page.number: draw(number)) for page in pages]
+        asyncio.get_running_loop().call_later(0.05, may_end.set)
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(move()) == [0, None, None, 3]
+    assert drawn == [0, 3]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from teachllm.school.language import Both, Lang, as_lang
-from teachllm.school.progress import learner_home, open_store
+from teachllm.school.progress import StoreError, learner_home, open_store
 from teachllm.school.runner import Runner
 from teachllm.school.web.challenge import is_our_studio
 from teachllm.school.web.security import Gate
@@ -47,13 +47,13 @@ def start(*, port: int | None = None, lang: Lang | None = None, browser: bool = 
     # The studio shares its cores with labs and learners' code: threads that spin while they wait would slow
     # the model down tenfold (SmolLM2 on two loaded cores: 0.7 instead of 7 tokens a second).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    home = learner_home()
     speak = lang or terminal_language()
     try:
+        home = learner_home()
         token = token_in(home)
         place = find_place(token, home, port)
-    except (TokenError, PortTaken) as error:
-        print(error.get(speak) if isinstance(error, PortTaken) else error, file=sys.stderr)
+    except (TokenError, PortTaken, StoreError) as error:
+        print(error if isinstance(error, TokenError) else error.get(speak), file=sys.stderr)
         return 1
     link = Gate(token, place.port).link
     if place.listener is None:
@@ -62,7 +62,11 @@ def start(*, port: int | None = None, lang: Lang | None = None, browser: bool = 
         return 0
     with place.listener:
         _tell(_STARTING.get(speak))
-        store = open_store()
+        try:
+            store = open_store()
+        except StoreError as error:
+            print(error.get(speak), file=sys.stderr)
+            return 1
         if lang is not None:
             store.set_setting("lang", lang)
         from teachllm.school.web.app import create_app
