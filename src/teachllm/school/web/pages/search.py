@@ -31,9 +31,11 @@ def search_page(request: Request, q: str = "") -> Response:
         return redirect
     from teachllm.school.search import search
 
-    lang = studio_of(request).language(request)
+    studio = studio_of(request)
+    lang = studio.language(request)
     query = q.strip()[:LONGEST]
-    hits = [_shown(hit.to_json()) for hit in search(query, lang, limit=MOST)] if query else []
+    notes = studio.store.notes()
+    hits = [_shown(hit.to_json()) for hit in search(query, lang, limit=MOST, notes=notes)]
     title = Both("搜索", "Search").get(lang)
     return page(request, "search", title=f"{title} · {query}" if query else title, query=query, hits=hits)
 
