@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from teachllm.stack.models.config_entries import ConfigEntries
 from teachllm.stack.models.gpt2 import GPT2Config
 from teachllm.stack.models.llama import LlamaConfig
 from teachllm.stack.models.weights import Layout, gpt2_layout, llama_layout
@@ -16,8 +17,6 @@ from teachllm.stack.nn.positions import llama3_frequencies, rope_frequencies
 
 # Tensors that some files hold although they are computed: rotation tables, causal masks.
 _COMPUTED = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
-# No size in a model's configuration is larger; what is, would take all memory before it is found wrong.
-MAX_SIZE = 1 << 30
 
 
 class HuggingFaceFolder:
@@ -111,83 +110,57 @@ def _config(content: Any) -> LlamaConfig | GPT2Config:
     kind = content.get("model_type") if isinstance(content, dict) else None
     if kind not in ("llama", "mistral", "qwen2", "gpt2"):
         raise ValueError(f"model_type is {kind!r}; supported are llama, mistral, qwen2 and gpt2")
-    entries = _Entries(content)
+    entries = ConfigEntries(content)
     sizes = _gpt2_sizes(entries) if kind == "gpt2" else _llama_sizes(entries, kind)
     if entries.problems:
         raise ValueError("; ".join(entries.problems))
     return GPT2Config(**sizes) if kind == "gpt2" else LlamaConfig(**sizes)
 
 
-class _Entries:
-    """The entries of config.json; what is missing, of the wrong type or unsupported is collected."""
-
-    def __init__(self, content: dict[str, Any]) -> None:
-        self.content = content
-        self.problems: list[str] = []
-
-    def number(self, name: str, kind: type[int] | type[float], default: float | None = None) -> Any:
-        value = self.content.get(name)
-        value = default if value is None else value
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, kind))
-            or (kind is int and value > MAX_SIZE)
-        ):
-            given = "missing" if value is None else repr(value)
-            self.problems.append(
-                f"{name} is {given}, expected {'an integer' if kind is int else 'a number'} up to {MAX_SIZE}"
-            )
-            return 1
-        return value
-
-    def only(self, name: str, supported: Any) -> None:
-        """Refuses an entry that is there and is not `supported`."""
-        value = self.content.get(name)
-        if value is not None and value != supported:
-            self.problems.append(f"{name} = {value!r} is not supported; {supported!r} is")
-
-
-def _llama_sizes(entries: _Entries, kind: str) -> dict[str, Any]:
+def _llama_sizes(entries: ConfigEntries, kind: str) -> dict[str, Any]:
     entries.only("hidden_act", "silu")
     entries.only("mlp_bias", False)
     entries.only("attention_bias", False)
-    d_model, n_heads = entries.number("hidden_size", int), entries.number("num_attention_heads", int)
-    head_dim = entries.number("head_dim", int, d_model // max(n_heads, 1))
-    context = entries.number("max_position_embeddings", int)
-    if kind != "qwen2" or entries.content.get("use_sliding_window"):
+    d_model, n_heads = entries.integer("hidden_size"), entries.integer("num_attention_heads")
+    head_dim = entries.integer("head_dim", d_model // max(n_heads, 1))
+    context = entries.integer("max_position_embeddings")
+    if kind != "qwen2" or entries.get("use_sliding_window"):
         # Within its window a model with sliding attention is a plain one.
-        context = min(context, entries.number("sliding_window", int, context))
-    rope = entries.content.get("rope_parameters") or entries.content.get("rope_scaling") or {}
-    rope = _Entries({"rope_theta": entries.content.get("rope_theta"), **rope})
-    base = rope.number("rope_theta", float, 10_000.0)
+        context = min(context, entries.integer("sliding_window", context))
+    rope = entries.get("rope_parameters") or entries.get("rope_scaling") or {}
+    if not isinstance(rope, dict):
+        entries.problems.append(f"the rope parameters are {str(rope)[:40]!r}, expected an object")
+        rope = {}
+    rope = ConfigEntries({"rope_theta": entries.get("rope_theta"), **rope})
+    base = rope.number("rope_theta", 10_000.0)
     divisors = _rope_divisors(rope, head_dim, base)
     entries.problems += rope.problems
     return {
-        "vocab_size": entries.number("vocab_size", int),
+        "vocab_size": entries.integer("vocab_size"),
         "d_model": d_model,
-        "n_layers": entries.number("num_hidden_layers", int),
+        "n_layers": entries.integer("num_hidden_layers"),
         "n_heads": n_heads,
-        "n_kv_heads": entries.number("num_key_value_heads", int, n_heads),
+        "n_kv_heads": entries.integer("num_key_value_heads", n_heads),
         "head_dim": head_dim,
-        "hidden": entries.number("intermediate_size", int),
+        "hidden": entries.integer("intermediate_size"),
         "context_length": context,
-        "norm_eps": entries.number("rms_norm_eps", float, 1e-6),
+        "norm_eps": entries.number("rms_norm_eps", 1e-6),
         "rope_base": base,
         "rope_divisors": divisors,
-        "tied_head": bool(entries.content.get("tie_word_embeddings", False)),
+        "tied_head": bool(entries.get("tie_word_embeddings", False)),
         "qkv_bias": kind == "qwen2",
     }
 
 
-def _rope_divisors(rope: _Entries, head_dim: int, base: float) -> tuple[float, ...] | None:
+def _rope_divisors(rope: ConfigEntries, head_dim: int, base: float) -> tuple[float, ...] | None:
     """What each frequency is divided by; None without scaling."""
     rope.only("partial_rotary_factor", 1.0)
-    kind = rope.content.get("rope_type") or rope.content.get("type") or "default"
+    kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind == "linear":
-        return (rope.number("factor", float),) * (head_dim // 2)
+        return (rope.number("factor"),) * (head_dim // 2)
     if kind == "llama3":
-        low, high = rope.number("low_freq_factor", float), rope.number("high_freq_factor", float)
-        factor, original = rope.number("factor", float), rope.number("original_max_position_embeddings", int)
+        low, high = rope.number("low_freq_factor"), rope.number("high_freq_factor")
+        factor, original = rope.number("factor"), rope.integer("original_max_position_embeddings")
         if head_dim % 2 or rope.problems:
             return None
         plain = rope_frequencies(head_dim, base)
@@ -197,19 +170,19 @@ def _rope_divisors(rope: _Entries, head_dim: int, base: float) -> tuple[float, .
     return None
 
 
-def _gpt2_sizes(entries: _Entries) -> dict[str, Any]:
+def _gpt2_sizes(entries: ConfigEntries) -> dict[str, Any]:
     entries.only("activation_function", "gelu_new")
     entries.only("scale_attn_weights", True)
     entries.only("scale_attn_by_inverse_layer_idx", False)
     entries.only("add_cross_attention", False)
-    d_model = entries.number("n_embd", int)
+    d_model = entries.integer("n_embd")
     return {
-        "vocab_size": entries.number("vocab_size", int),
+        "vocab_size": entries.integer("vocab_size"),
         "d_model": d_model,
-        "n_layers": entries.number("n_layer", int),
-        "n_heads": entries.number("n_head", int),
-        "hidden": entries.number("n_inner", int, 4 * d_model),
-        "context_length": entries.number("n_positions", int),
-        "norm_eps": entries.number("layer_norm_epsilon", float, 1e-5),
-        "tied_head": bool(entries.content.get("tie_word_embeddings", True)),
+        "n_layers": entries.integer("n_layer"),
+        "n_heads": entries.integer("n_head"),
+        "hidden": entries.integer("n_inner", 4 * d_model),
+        "context_length": entries.integer("n_positions"),
+        "norm_eps": entries.number("layer_norm_epsilon", 1e-5),
+        "tied_head": bool(entries.get("tie_word_embeddings", True)),
     }

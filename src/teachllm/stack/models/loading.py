@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from teachllm.stack.data.assets import ASSETS, asset
+from teachllm.stack.models.config_entries import ConfigEntries
 from teachllm.stack.models.gguf import GGUFFile, read_gguf
 from teachllm.stack.models.gpt2 import GPT2, GPT2Config
-from teachllm.stack.models.hugging_face import MAX_SIZE, HuggingFaceFolder
+from teachllm.stack.models.hugging_face import HuggingFaceFolder
 from teachllm.stack.models.llama import Llama, LlamaConfig
 from teachllm.stack.models.weights import Layout, check_layout, gpt2_layout, llama_layout, state_dict
 from teachllm.stack.nn.device import choose_device
@@ -94,85 +95,61 @@ def config_from_gguf(file: GGUFFile) -> LlamaConfig | GPT2Config:
 
     ValueError names the file and every key that is missing or asks for something we do not do.
     """
-    metadata, problems = file.metadata, list[str]()
-    architecture = metadata.get("general.architecture")
+    architecture = file.metadata.get("general.architecture")
     if architecture not in ("llama", "qwen2", "gpt2"):
         raise ValueError(
             f"{file.path}: general.architecture is {architecture!r}; supported are llama, qwen2 and gpt2"
         )
-
-    def key(name: str, kind: type[int] | type[float], default: Any = None) -> Any:
-        value = metadata.get(f"{architecture}.{name}", default)
-        if value is None:
-            problems.append(f"{architecture}.{name} is missing")
-            return 1
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, kind))
-            or (kind is int and value > MAX_SIZE)
-        ):
-            problems.append(
-                f"{architecture}.{name} is {str(value)[:40]!r}, expected one {kind.__name__}, at most {MAX_SIZE}"
-            )
-            return 1
-        return value
-
-    if (embedding := file.tensors.get("token_embd.weight")) is None:
-        problems.append("the tensor token_embd.weight is missing")
-    sizes = {
+    entries = ConfigEntries(file.metadata, prefix=f"{architecture}.")
+    embedding = file.tensors.get("token_embd.weight")
+    if embedding is None:
+        entries.problems.append("the tensor token_embd.weight is missing")
+    sizes: dict[str, Any] = {
         "vocab_size": embedding.shape[0] if embedding else 1,
-        "d_model": key("embedding_length", int),
-        "n_layers": key("block_count", int),
-        "n_heads": key("attention.head_count", int),
-        "hidden": key("feed_forward_length", int),
-        "context_length": key("context_length", int),
+        "d_model": entries.integer("embedding_length"),
+        "n_layers": entries.integer("block_count"),
+        "n_heads": entries.integer("attention.head_count"),
+        "hidden": entries.integer("feed_forward_length"),
+        "context_length": entries.integer("context_length"),
+        "tied_head": "output.weight" not in file.tensors,
     }
-    if architecture == "gpt2":
-        sizes["norm_eps"] = key("attention.layer_norm_epsilon", float)
-        sizes["tied_head"] = "output.weight" not in file.tensors
-    else:
-        sizes |= _llama_sizes(file, architecture, sizes, key, problems)
     if sizes["n_layers"] > len(file.tensors):
-        problems.append(f"{sizes['n_layers']} layers, but only {len(file.tensors)} tensors")
-    if problems:
-        raise ValueError(f"{file.path}: " + "; ".join(problems))
+        entries.problems.append(f"{sizes['n_layers']} layers, but only {len(file.tensors)} tensors")
+    if architecture == "gpt2":
+        sizes["norm_eps"] = entries.number("attention.layer_norm_epsilon")
+    else:
+        sizes |= _llama_sizes(file, entries, sizes)
     try:
+        if entries.problems:
+            raise ValueError("; ".join(entries.problems))
         return GPT2Config(**sizes) if architecture == "gpt2" else LlamaConfig(**sizes)
     except ValueError as problem:
         raise ValueError(f"{file.path}: {problem}") from None
 
 
-def _llama_sizes(
-    file: GGUFFile, architecture: str, sizes: dict[str, Any], key: Any, problems: list[str]
-) -> dict[str, Any]:
-    """The sizes that only a Llama has. Appends to `problems` what we do not do."""
-    head_dim = key("attention.key_length", int, sizes["d_model"] // max(sizes["n_heads"], 1))
-    for name, supported in (
-        ("expert_count", 0),
-        ("rope.scale_linear", 1),
-        ("rope.dimension_count", head_dim),
-        ("attention.value_length", head_dim),
-    ):
-        if (value := file.metadata.get(f"{architecture}.{name}", supported)) != supported:
-            problems.append(f"{architecture}.{name} = {value} is not supported, only {supported}")
+def _llama_sizes(file: GGUFFile, entries: ConfigEntries, sizes: dict[str, Any]) -> dict[str, Any]:
+    """The sizes that only a Llama has, or that mean something else in it."""
+    head_dim = entries.integer("attention.key_length", sizes["d_model"] // max(sizes["n_heads"], 1))
+    entries.only("attention.value_length", head_dim)
+    entries.only("rope.dimension_count", head_dim)
+    entries.only("rope.scale_linear", 1)
+    entries.only("expert_count", 0)
     divisors = None
-    scaling = file.metadata.get(f"{architecture}.rope.scaling.type", "none")
-    if scaling == "linear":
-        divisors = (float(key("rope.scaling.factor", float)),) * (head_dim // 2)
+    if (scaling := entries.get("rope.scaling.type", "none")) == "linear":
+        divisors = (entries.number("rope.scaling.factor"),) * (head_dim // 2)
     elif scaling != "none":
-        problems.append(f"{architecture}.rope.scaling.type = {scaling!r} is not supported; linear is")
+        entries.problems.append(f"rope.scaling.type = {scaling!r} is not supported; none and linear are")
     if "rope_freqs.weight" in file.tensors:
         divisors = tuple(file.array("rope_freqs.weight").reshape(-1).tolist())
-    window = key("attention.sliding_window", int, 0) or sizes["context_length"]
+    # Within its window a model with sliding attention is a plain one.
+    window = entries.integer("attention.sliding_window", 0) or sizes["context_length"]
     return {
-        "n_kv_heads": key("attention.head_count_kv", int, sizes["n_heads"]),
-        "head_dim": head_dim,
-        # Within its window a model with sliding attention is a plain one.
         "context_length": min(sizes["context_length"], window),
-        "norm_eps": key("attention.layer_norm_rms_epsilon", float),
-        "rope_base": key("rope.freq_base", float, 10_000.0),
+        "n_kv_heads": entries.integer("attention.head_count_kv", sizes["n_heads"]),
+        "head_dim": head_dim,
+        "norm_eps": entries.number("attention.layer_norm_rms_epsilon"),
+        "rope_base": entries.number("rope.freq_base", 10_000.0),
         "rope_divisors": divisors,
-        "tied_head": "output.weight" not in file.tensors,
         "qkv_bias": "blk.0.attn_q.bias" in file.tensors,
     }
 
