@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, TypeAlias
 
 import torch
@@ -36,6 +37,7 @@ from teachllm.school.figures import (
     value,
 )
 from teachllm.stack.data.assets import asset
+from teachllm.stack.data.corpora import stdlib_docs
 from teachllm.stack.models import llama
 from teachllm.stack.models.gguf import read_gguf
 from teachllm.stack.models.loading import config_from_gguf, load_model
@@ -153,11 +155,11 @@ def table_numbers(rows: int, columns: int) -> int:
     return rows * columns
 
 
-TABLE_DIM, TABLE_LENGTH = 32, 100
+TABLE_DIM, TABLE_LENGTH = 16, 100
 
 
 def table_product(p: int, distance: int) -> float:
-    """PE(p) · PE(p + distance) in a table of 32 dimensions."""
+    """PE(p) · PE(p + distance) in a table of 16 dimensions."""
     table = sinusoidal_positions(p + distance + 1, TABLE_DIM)
     return (table[p] @ table[p + distance]).item()
 
@@ -203,7 +205,7 @@ def sinusoidal_table(
             {f"PE({p}) · PE(x)": (list(range(TABLE_LENGTH)), table @ table[p])},
             x_label=Both("另一个位置 x", "the other position x"),
             y_label=Both("点积", "dot product"),
-            y_range=(-4.0, TABLE_DIM / 2 + 1),
+            y_range=(-2.0, TABLE_DIM / 2 + 1),
             marks=[(p, f"p = {p}")],
             note=Both("移动 p：曲线平移，形状不变", "move p: the curve shifts, its shape stays"),
         ),
@@ -283,8 +285,8 @@ def rotation(
             [
                 (QUERY[0], QUERY[1], "q", still),
                 (KEY[0], KEY[1], "k", still),
-                (q[0].item(), q[1].item(), f"q · {m + shift}", moved),
-                (k[0].item(), k[1].item(), f"k · {n + shift}", moved),
+                (q[0].item(), q[1].item(), f"q({m + shift})", moved),
+                (k[0].item(), k[1].item(), f"k({n + shift})", moved),
             ],
             radius=math.hypot(*QUERY),
         ),
@@ -353,13 +355,16 @@ def score_by_distance(
     return Lines(
         {
             Both("q = k，平均", "q = k, mean"): (distances, mean_score(distances, base)),
-            Both("论文的上界", "the paper's bound"): (distances, bound(distances, base)),
+            Both("上界的距离项", "distance term of the bound"): (distances, bound(distances, base)),
             Both("某一对 q、k", "one q and k"): (distances, one_score(distances, base, sample)),
         },
         x_label=Both("距离", "distance"),
         y_label=Both("分数（距离 0 时 q = k 为 1）", "score (1 for q = k at distance 0)"),
         y_range=(-0.6, 1.05),
-        note=Both("上界和平均都有趋势，单独一条没有", "bound and mean have a trend; a single curve has none"),
+        note=Both(
+            "上界的距离项除以了它在 0 处的值：和另外两条不是同一个量，只比形状",
+            "the distance term is divided by its value at 0: another quantity than the other two, compare shapes only",
+        ),
     )
 
 
@@ -471,7 +476,7 @@ def half_of_the_weight(head: int, n_heads: int = 8, length: int = 1024) -> int:
 )
 def alibi_reach(
     n_heads: Annotated[int, Slider(1, 16, label=Both("头数", "heads"))] = 8,
-    length: Annotated[int, Slider(16, 1024, label=Both("key 的个数", "number of keys"), log=True)] = 128,
+    length: Annotated[int, Slider(16, 1024, label=Both("key 的个数", "number of keys"), log=True)] = 1024,
 ) -> Lines:
     weights = weights_by_distance(n_heads, length).cumsum(-1)
     shown = sorted({1, (n_heads + 1) // 2, n_heads})
@@ -727,6 +732,48 @@ def wrong_positions(
     yield Metric(Both("挪 1000 以后，损失变了", "change of loss when moved by 1000"), abs(moved - trained))
     guessing = math.log(config().vocab_size)
     yield Metric(Both("瞎猜的损失", "loss of guessing blindly"), guessing)
+
+
+CHUNK = 256
+
+
+@lab(
+    title=Both("同一篇长文，两个底数", "One long text, two bases"),
+    seconds=40,
+    summary=Both(
+        "SmolLM2-135M 读 Python 标准库的文档，一遍用它自己的底数，一遍用小一些的底数；每 256 个 token 记一次损失。",
+        "SmolLM2-135M reads documentation of Python's standard library, once with its own base and once with a smaller one; the loss is taken every 256 tokens.",
+    ),
+)
+def wrong_base(
+    divisor: Annotated[float, Slider(2, 50, log=True, label=Both("底数除以", "divide the base by"))] = 10.0,
+    length: Annotated[
+        int, Slider(1024, 4096, step=256, label=Both("读多少个 token", "tokens to read"))
+    ] = 2560,
+) -> Iterator[Event]:
+    yield Progress(0, length, Both("读入模型和文本", "loading the model and the text"))
+    own = config().rope_base
+    text = "\n\n".join(stdlib_docs(max_bytes=8 * length))
+    tokens = torch.tensor([tokenizer().encode(text)[: length + 1]])
+    bases = {
+        Both(f"底数 {base:,.0f}", f"base {base:,.0f}"): (base, KVCache.for_model(model().config, length))
+        for base in (own, own / divisor)
+    }
+    gap = 0.0
+    for start in range(0, length, CHUNK):
+        fed, next_ones = tokens[:, start : start + CHUNK], tokens[0, start + 1 : start + CHUNK + 1]
+        chunk_losses = []
+        for name, (base, cache) in bases.items():
+            with torch.inference_mode():
+                logits = logits_with(partial(rope, base=base), fed, cache)
+                chunk_losses.append(F.cross_entropy(logits[0], next_ones).item())
+            axis = {"x_label": Both("读到第几个 token", "tokens read"), "y_label": Both("损失", "loss")}
+            yield Sample(name, x=start + CHUNK, y=chunk_losses[-1], **axis)
+        gap = chunk_losses[1] - chunk_losses[0]
+        if start == 0:
+            yield Metric(Both("最前面，相差", "difference at the beginning"), gap)
+        yield Progress(start + CHUNK, length)
+    yield Metric(Both("最后面，相差", "difference at the end"), gap)
 
 
 @lab(

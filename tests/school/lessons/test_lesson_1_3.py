@@ -50,7 +50,7 @@ def test_sinusoidal_products_move_along_without_changing_shape(lesson) -> None:
 
     at_20, at_50 = products(20), products(50)
     assert at_50[30:] == pytest.approx(at_20[:70], abs=1e-4)
-    assert max(at_50) == at_50[50] == pytest.approx(16, abs=1e-4)
+    assert max(at_50) == at_50[50] == pytest.approx(8, abs=1e-4)
 
 
 @pytest.mark.parametrize(("m", "n"), [(0, 0), (3, 1), (103, 101), (1, 3), (30, 4)])
@@ -109,7 +109,7 @@ def test_fast_hands_come_round_and_slow_hands_do_not(lesson) -> None:
 def test_alibi_heads_share_out_near_and_far(lesson) -> None:
     assert evaluate(lesson, "slope", head=1) == 1 / 2
     assert evaluate(lesson, "slope", head=8) == 1 / 256
-    series = charts(lesson, "alibi_reach", n_heads=8, length=128)[0]["series"]
+    series = charts(lesson, "alibi_reach", n_heads=8, length=1024)[0]["series"]
     near, middle, far = (one["y"] for one in series)
     assert near[2] > middle[2] > far[2]
     assert [one[-1] for one in (near, middle, far)] == pytest.approx([1, 1, 1], abs=1e-5)
@@ -154,6 +154,17 @@ def test_the_head_is_taken_from_the_model_as_it_is(lesson, real_model) -> None:
     places = torch.arange(module.FIRST_QUERY, module.N_READ)
     expected = [seen[places, places - distance].mean().item() for distance in range(4)]
     assert list(module.weight_by_distance()[:4]) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_wrong_base_shows_on_a_long_text_only(lesson, real_model) -> None:
+    events = list(lesson.labs["wrong_base"].run({}, "en"))
+    samples = [event for event in events if event["event"] == "sample"]
+    gaps = [wrong["y"] - right["y"] for right, wrong in zip(samples[::2], samples[1::2], strict=True)]
+    assert len(gaps) == 10
+    assert max(gaps[:3]) < 0.3
+    assert gaps[-1] > 1
+    assert gaps[-1] == max(gaps)
 
 
 def test_the_model_runs_on_the_readable_rope(lesson, real_model) -> None:

@@ -124,7 +124,9 @@ def alibi_bias(n_heads: int, n_queries: int, n_cached: int = 0) -> Float[Tensor,
 
 
 def rope(
-    x: Float[Tensor, "*batch position dim"], positions: Shaped[Tensor, " position"], base: float = 10_000.0
+    x: Float[Tensor, "*batch position dim"],
+    positions: Shaped[Tensor, " position"],
+    base: float = 10_000.0,
 ) -> Float[Tensor, "*batch position dim"]:
     """Queries or keys turned by their positions: at position m, pair i turns by the angle m · base^(-2i/dim).
 
@@ -136,7 +138,8 @@ def rope(
     and then call `apply_rope`; both ways give the same numbers.
     """
     half = x.shape[-1] // 2
-    frequencies = 1 / base ** (torch.arange(half, dtype=torch.float32, device=x.device) / half)
+    exponents = torch.arange(half, dtype=torch.float32, device=x.device) / half
+    frequencies = 1 / base**exponents
     angles = positions.float()[:, None] * frequencies
     cos, sin = angles.cos(), angles.sin()
     a, b = x[..., :half], x[..., half:]
