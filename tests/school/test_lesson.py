@@ -105,6 +105,19 @@ def test_values_are_computed_also_inside_tables(lesson: Path) -> None:
     assert cell[1] == "0.67"
 
 
+def test_tables_have_no_empty_headings_and_no_style_attributes(lesson: Path) -> None:
+    """An empty corner is no heading for a screen reader; the page's policy refuses style attributes."""
+    change(
+        lesson / "lesson.en.md",
+        "| temperature | probability of the first |\n|---|---|",
+        "| | probability |\n|---|---:|",
+    )
+    page = render("1.1", "en").html
+    assert re.search(r'<tr>\s*<td></td>\s*<th class="right">probability</th>\s*</tr>', page)
+    assert '<td class="right"><span class="value"' in page
+    assert "style=" not in page
+
+
 def test_references(lesson: Path) -> None:
     page = render("1.1", "en").html
     assert 'data-term="token" data-title="token" data-definition="The smallest unit' in page

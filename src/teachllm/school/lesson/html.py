@@ -130,6 +130,16 @@ class PageRenderer(RendererHTML):
     ) -> str:
         return "</table></div>\n"
 
+    def th_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping) -> str:
+        """An empty corner heads nothing. Alignment is a class: the page allows no style attributes."""
+        return _cell("th" if tokens[idx + 1].content.strip() else "td", tokens[idx])
+
+    def th_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping) -> str:
+        return "</th>" if tokens[idx - 1].content.strip() else "</td>"
+
+    def td_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping) -> str:
+        return _cell("td", tokens[idx])
+
     def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping) -> str:
         token = tokens[idx]
         line = token.map[0] + 1 if token.map else 1
@@ -331,6 +341,11 @@ class PageRenderer(RendererHTML):
 
     def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping) -> str:
         return ""
+
+
+def _cell(tag: str, token: Token) -> str:
+    aligned = str(token.attrGet("style") or "").removeprefix("text-align:")
+    return f'<{tag} class="{aligned}">' if aligned in ("right", "center") else f"<{tag}>"
 
 
 def unknown_term(term: str, known: dict[str, Any]) -> Both:

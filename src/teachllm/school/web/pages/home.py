@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
+from starlette.background import BackgroundTask
 from starlette.responses import RedirectResponse, Response
 
 from teachllm.school.course import Chapter, Course, Lesson
-from teachllm.school.language import Both
+from teachllm.school.language import Both, Lang
+from teachllm.school.lesson import LessonError, render
 from teachllm.school.web.pages import learner
 from teachllm.school.web.pages.frame import page, without_choices
 from teachllm.school.web.pages.things import THINGS, Six
@@ -30,7 +33,8 @@ def home_page(request: Request) -> Response:
     course = studio.course
     six = learner.six_of_all(studio.store, course)
     going_on = _going_on(course, six, learner.last_place(studio.store, course))
-    return page(
+    lang = studio.language(request)
+    response = page(
         request,
         "home",
         title="TeachLLM",
@@ -38,8 +42,16 @@ def home_page(request: Request) -> Response:
         chapters=[_chapter(chapter, six, going_on.lesson) for chapter in course.chapters],
         going_on=going_on,
         steps=_steps(course, six, going_on, studio.store.due_count()),
-        next_due=learner.next_due(studio.store).get(studio.language(request)),
+        next_due=learner.next_due(studio.store).get(lang),
     )
+    # The first page of a lesson loads PyTorch and computes its figures, which takes seconds: begin now.
+    response.background = BackgroundTask(_warm, course, going_on.lesson.id, lang)
+    return response
+
+
+def _warm(course: Course, lesson_id: str, lang: Lang) -> None:
+    with contextlib.suppress(LessonError):  # its page says why
+        render(lesson_id, lang, course)
 
 
 @router.get("/welcome")

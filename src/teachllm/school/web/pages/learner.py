@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 from teachllm.school.course import Course
+from teachllm.school.figures import FigureSpec
 from teachllm.school.language import Both, Lang
 from teachllm.school.lesson import LessonError, RenderedLesson, load_lesson, read_document
 from teachllm.school.progress import Note, Store
@@ -41,11 +43,25 @@ def _predicted(store: Store, lesson: str, lang: Lang) -> dict[tuple[str, str], d
         if spec is None or spec.predict is None:
             continue
         try:
-            judgement = spec.judge(kept["given"], lang)
+            judgement = _judge(spec, kept["given"], lang)
         except Exception:  # the question has changed since, or its model is gone: it is asked anew
             continue
         islands["figure", name] = {"predicted": {**judgement, "given": kept["given"]}}
     return islands
+
+
+_judgements: WeakKeyDictionary[Callable[..., Any], dict[tuple[str, Lang], dict[str, Any]]] = (
+    WeakKeyDictionary()
+)
+
+
+def _judge(spec: FigureSpec, given: Any, lang: Lang) -> dict[str, Any]:
+    """``spec.judge``, which may run a model, once while the figure is unchanged."""
+    known = _judgements.setdefault(spec.function, {})
+    key = (repr(given), lang)
+    if key not in known:
+        known[key] = spec.judge(given, lang)
+    return known[key]
 
 
 def six_of_all(store: Store, course: Course) -> dict[str, Six]:

@@ -33,7 +33,7 @@ export function visible(text) {
 export function table(box, chart) {
   const numeric = chart.columns.map((_, column) => chart.rows.length > 0 && chart.rows.every((row) => row[column] === null || typeof row[column] === "number"));
   fill(box, h("div.scroll", { tabindex: "0", role: "region", "aria-label": chart.title ?? chart.columns.join(t("list.separator")) }, h("table.data", null,
-    h("thead", null, h("tr", null, chart.columns.map((column, index) => h("th", { scope: "col", class: numeric[index] ? "number" : null }, column)))),
+    h("thead", null, h("tr", null, chart.columns.map((column, index) => h(column ? "th" : "td", { scope: column ? "col" : null, class: numeric[index] ? "number" : null }, column)))),
     h("tbody", null, chart.rows.map((row, index) => h("tr", { class: index === chart.highlight_row ? "on" : null },
       row.map((cell, column) => h("td", { class: numeric[column] ? "number" : null }, readable(cell)))))))));
 }
