@@ -445,6 +445,12 @@ def slope(head: int, n_heads: int = 8) -> float:
     return alibi_slopes(n_heads)[head - 1].item()
 
 
+@value
+def kept_weight(head: int, distance: int, n_heads: int = 8) -> float:
+    """What ALiBi leaves of the weight of a key at this distance, beside one of the same content at 0."""
+    return math.exp(-distance * slope(head, n_heads))
+
+
 def weights_by_distance(n_heads: int, length: int) -> Tensor:
     """(heads, distance): what ALiBi alone does to the last query, when all keys have the same content."""
     return torch.softmax(-alibi_slopes(n_heads)[:, None] * torch.arange(length), dim=-1)

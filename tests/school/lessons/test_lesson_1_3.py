@@ -109,6 +109,7 @@ def test_fast_hands_come_round_and_slow_hands_do_not(lesson) -> None:
 def test_alibi_heads_share_out_near_and_far(lesson) -> None:
     assert evaluate(lesson, "slope", head=1) == 1 / 2
     assert evaluate(lesson, "slope", head=8) == 1 / 256
+    assert evaluate(lesson, "kept_weight", head=8, distance=1000) == pytest.approx(math.exp(-1000 / 256))
     series = charts(lesson, "alibi_reach", n_heads=8, length=1024)[0]["series"]
     near, middle, far = (one["y"] for one in series)
     assert near[2] > middle[2] > far[2]
