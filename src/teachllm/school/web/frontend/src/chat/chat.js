@@ -96,6 +96,7 @@ export async function mount(element) {
         const kind = event.event ?? event.type;
         if (event.thread !== undefined && event.thread !== null && thread === null) thread = event.thread;
         if (kind === "delta") {
+          if (!whole) answer.state("");
           whole += event.text ?? event.delta ?? "";
           const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
           answer.text(whole);
