@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import statistics
 import tempfile
 import threading
@@ -82,6 +81,7 @@ def studio(home: Path) -> Iterator[httpx.Client]:
     from teachllm.school.progress import open_store
     from teachllm.school.runner import Runner
     from teachllm.school.web.app import create_app
+    from teachllm.school.web.serve import listen_on
     from teachllm.school.web.token_file import token_in
 
     store = open_store()
@@ -92,7 +92,8 @@ def studio(home: Path) -> Iterator[httpx.Client]:
         for anchor in re.findall(r"\{#([a-z0-9-]+)\}", lesson.file("lesson.zh.md").read_text("utf-8")):
             store.mark_read(lesson.id, anchor)
     token = token_in(home)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen_on(0)
+    assert listener is not None
     port = listener.getsockname()[1]
     app = create_app(store=store, runner=Runner(), token=token, port=port)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))

@@ -174,6 +174,7 @@ def test_listens_on_loopback_only(tmp_path: Path) -> None:
     place = find_place(token_in(tmp_path), tmp_path)
     assert place.listener is not None
     assert place.listener.getsockname()[0] == "127.0.0.1"
+    assert place.listener.proto == socket.IPPROTO_TCP  # else asyncio does not set TCP_NODELAY
     place.listener.close()
 
 

@@ -124,20 +124,21 @@ def find_place(token: str, home: Path, wanted: int | None = None) -> Place:
         return Place(last, None)
     usual = [last or PORT, *range(PORT, PORT + _TRIED)]
     for port in usual if wanted is None else [wanted]:
-        listener = _listen(port)
+        listener = listen_on(port)
         if listener is not None:
             return Place(listener.getsockname()[1], listener)
         if is_our_studio(token, port):
             return Place(port, None)
     if wanted is not None:
         raise PortTaken(wanted)
-    listener = _listen(0)
+    listener = listen_on(0)
     if listener is None:
         raise PortTaken(PORT)
     return Place(listener.getsockname()[1], listener)
 
 
-def _listen(port: int) -> socket.socket | None:
+def listen_on(port: int) -> socket.socket | None:
+    """A listening socket on 127.0.0.1; ``None`` if the port is taken. Port 0 is any free one."""
     # With the protocol named, asyncio switches off Nagle's algorithm, which costs 40 ms an answer.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     # A port that was just closed may be taken at once; on Windows the option would share it with others.
