@@ -691,7 +691,7 @@ def continuation(rotation: Rotation, ids: list[int], n_tokens: int) -> str:
         for _ in range(n_tokens):
             fed = [int(logits_with(rotation, torch.tensor([fed]), cache, last_only=True)[0, -1].argmax())]
             chosen += fed
-    return tokenizer().decode(chosen)
+    return tokenizer().decode(chosen).replace("\n", "⏎")
 
 
 @lab(
