@@ -1,16 +1,12 @@
 """Single-stream decoding of SmolLM2-135M beside `transformers` generate, in bfloat16 on two threads.
 `make bench NAME=decode`.
 
-Both read the same GGUF file and write the same number of tokens greedily behind the same prompt, end tokens
+Both have the same weights and write the same number of tokens greedily behind the same prompt, end tokens
 ignored. A step reads every weight once, so memory bandwidth divided by the bytes of the weights is the limit
 of any decoder that keeps them in this dtype.
 """
 
 from __future__ import annotations
-
-import os
-
-THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "2"))
 
 import argparse
 import itertools
@@ -19,50 +15,48 @@ import torch
 import transformers
 
 from benchmarks.harness import Row, alternate, compare, report, seconds
-from teachllm.stack.data.assets import asset
 from teachllm.stack.inference import LanguageModel, generate_tokens, load_language_model
+from teachllm.stack.models.llama import Llama
+from teachllm.stack.models.weights import llama_layout
 
+THREADS = 2
 MODEL = "smollm2-135m-instruct"
 PROMPT = "The history of computing began long before the first electronic machine. In the"
 PACKAGES = ("torch", "transformers")
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--dtype", choices=[*DTYPES], action="append")
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
     transformers.logging.set_verbosity_error()
     bandwidth = memory_bandwidth()
-    rows = [
-        row(name, bandwidth, arguments.tokens, arguments.runs) for name in arguments.dtype or ["bfloat16"]
-    ]
     notes = [
         f"{arguments.tokens} tokens behind a short prompt, reading the prompt included, batch 1, greedy",
         f"limit: {bandwidth / 1e9:.1f} GB/s, the best of ten sums over 1 GB on {THREADS} threads, divided by "
         "the bytes of the weights",
     ]
-    report("decode", rows, notes=notes)
+    report("decode", [row(bandwidth, arguments.tokens, arguments.runs)], notes=notes)
 
 
-def row(dtype_name: str, bandwidth: float, n_tokens: int, runs: int) -> Row:
-    dtype = DTYPES[dtype_name]
-    ours = load_language_model(MODEL, "cpu", dtype)
-    theirs = reference_model(dtype)
+def row(bandwidth: float, n_tokens: int, runs: int) -> Row:
+    ours = load_language_model(MODEL, "cpu", torch.bfloat16)
+    assert isinstance(ours.model, Llama)
+    theirs = reference_model(ours.model)
     prompt = ours.encode_text(PROMPT)
     assert len(write(ours, prompt, n_tokens)) == len(write_reference(theirs, prompt, n_tokens)) == n_tokens
-    taken = alternate(
+    our_seconds, their_seconds = alternate(
         lambda: write(ours, prompt, n_tokens),
         lambda: write_reference(theirs, prompt, n_tokens),
         times=runs,
     )
     weight_bytes = sum(weights.nbytes for weights in ours.model.parameters())
     return compare(
-        f"decode SmolLM2-135M, {dtype_name} ({weight_bytes / 1e6:.0f} MB)",
-        *(n_tokens / spent for spent in taken),
+        f"decode SmolLM2-135M, bfloat16 ({weight_bytes / 1e6:.0f} MB)",
+        n_tokens / our_seconds,
+        n_tokens / their_seconds,
         "transformers",
         "tokens/s",
         limit=bandwidth / weight_bytes,
@@ -76,15 +70,33 @@ def write(model: LanguageModel, prompt: list[int], n_tokens: int) -> list[int]:
     return [token for token in itertools.islice(tokens, n_tokens) if isinstance(token, int)]
 
 
-def reference_model(dtype: torch.dtype) -> transformers.LlamaForCausalLM:
-    path = asset(MODEL)
-    model = transformers.LlamaForCausalLM.from_pretrained(
-        path.parent, gguf_file=path.name, dtype=dtype
-    ).eval()
-    model.generation_config = transformers.GenerationConfig(
+def reference_model(model: Llama) -> transformers.LlamaForCausalLM:
+    """The same weights in the model of `transformers`."""
+    c = model.config
+    config = transformers.LlamaConfig(
+        vocab_size=c.vocab_size,
+        hidden_size=c.d_model,
+        num_hidden_layers=c.n_layers,
+        num_attention_heads=c.n_heads,
+        num_key_value_heads=c.n_kv_heads,
+        intermediate_size=c.hidden,
+        max_position_embeddings=c.context_length,
+        rms_norm_eps=c.norm_eps,
+        tie_word_embeddings=c.tied_head,
+        rope_parameters={"rope_type": "default", "rope_theta": c.rope_base},
+    )
+    weights = model.state_dict()
+    state: dict[str, torch.Tensor] = {}
+    for name, sources in llama_layout(c, "hugging_face").items():
+        pieces = weights[name].split([source.shape[0] for source in sources])
+        state |= {source.name: piece for source, piece in zip(sources, pieces, strict=True)}
+    reference = transformers.LlamaForCausalLM(config).eval()
+    reference.to(model.embedding.weight.dtype)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    reference.load_state_dict(state, strict=False)  # the tied head is no weight of its own
+    reference.generation_config = transformers.GenerationConfig(
         do_sample=False, eos_token_id=None, pad_token_id=0
     )
-    return model
+    return reference
 
 
 def write_reference(model: transformers.LlamaForCausalLM, prompt: list[int], n_tokens: int) -> list[int]:

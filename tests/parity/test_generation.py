@@ -25,6 +25,7 @@ from teachllm.stack.inference import (
 )
 from teachllm.stack.models.llama import Llama
 from teachllm.stack.models.loading import load_model
+from teachllm.stack.models.weights import llama_layout
 
 pytestmark = pytest.mark.parity
 
@@ -135,26 +136,14 @@ def as_reference(model: Llama) -> transformers.LlamaForCausalLM:
         tie_word_embeddings=c.tied_head,
         rope_parameters={"rope_type": "default", "rope_theta": c.rope_base},
     )
-    state = {"model.embed_tokens.weight": model.embedding.weight, "model.norm.weight": model.norm.weight}
-    state["lm_head.weight"] = model.head.weight
-    for name, value in model.blocks.state_dict().items():
-        layer, _, part = name.partition(".")
-        names = {
-            "attention_norm.weight": ["input_layernorm"],
-            "feed_forward_norm.weight": ["post_attention_layernorm"],
-            "attention.qkv.weight": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-            "attention.out.weight": ["self_attn.o_proj"],
-            "feed_forward.gate_up.weight": ["mlp.gate_proj", "mlp.up_proj"],
-            "feed_forward.down.weight": ["mlp.down_proj"],
-        }[part]
-        rows = [c.n_heads, c.n_kv_heads, c.n_kv_heads] if len(names) == 3 else [1] * len(names)
-        pieces = value.split([len(value) * share // sum(rows) for share in rows])
-        for reference_name, piece in zip(names, pieces, strict=True):
-            state[f"model.layers.{layer}.{reference_name}.weight"] = piece
-    with torch.device("meta"):
-        reference = transformers.LlamaForCausalLM(config)
-    reference.load_state_dict(state, assign=True)
-    reference.model.rotary_emb = type(reference.model.rotary_emb)(config)
+    weights = model.state_dict()
+    state: dict[str, torch.Tensor] = {}
+    for name, sources in llama_layout(c, "hugging_face").items():
+        pieces = weights[name].split([source.shape[0] for source in sources])
+        state |= {source.name: piece for source, piece in zip(sources, pieces, strict=True)}
+    reference = transformers.LlamaForCausalLM(config)
+    missing, unknown = reference.load_state_dict(state, strict=False)
+    assert (missing, unknown) == (["lm_head.weight"], [])  # which is tied
     return reference.eval()
 
 

@@ -97,8 +97,8 @@ def test_generate_writes_the_beginning_and_its_continuation(
     first = capsys.readouterr().out
     assert first.startswith("Once")
     assert first.endswith("\n")
-    monkeypatch.setattr(sys, "stdin", io.StringIO("Once"))
-    generate("-", model=str(model_folder), max_tokens=8)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Once\n"))
+    generate(model=str(model_folder), max_tokens=8)
     assert capsys.readouterr().out == first
 
 

@@ -80,7 +80,7 @@ def chat(
 
 
 def generate(
-    text: str,
+    text: str | None = None,
     *,
     model: str = DEFAULT_MODEL,
     max_tokens: int = 100,
@@ -98,7 +98,7 @@ def generate(
     Parameters
     ----------
     text
-        The beginning. A dash (-) reads it from the input.
+        The beginning. Without it, the input is read.
     model
         An asset, a GGUF file, or a folder of safetensors.
     max_tokens
@@ -125,8 +125,7 @@ def generate(
     from teachllm.stack.inference.sampling import Sampling
 
     words = Words(lang or terminal_language())
-    if text == "-":
-        text = sys.stdin.read()
+    beginning = _piped_text(words) if text is None else text
     stopping = threading.Event()
     try:
         sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed)
@@ -135,14 +134,14 @@ def generate(
         events = generate_events(
             loaded.model,
             loaded.tokenizer,
-            loaded.encode_text(text),
+            loaded.encode_text(beginning),
             sampling=sampling,
             max_tokens=max_tokens,
             end_tokens=loaded.end_tokens,
             stop_strings=stop,
             stop=stopping,
         )
-        words.show(text)
+        words.show(beginning)
         for event in events:
             words.show(event.text)
     except (ValueError, OSError, AssetError) as problem:
@@ -151,6 +150,17 @@ def generate(
         words.show("\n")
         raise SystemExit(130) from None
     words.show("\n")
+
+
+def _piped_text(words: Words) -> str:
+    if sys.stdin.isatty():
+        words.fail(
+            words.choose(
+                '给出开头，例如：teachllm generate "从前有座山"',
+                'Give a beginning, such as: teachllm generate "Once upon a time"',
+            )
+        )
+    return sys.stdin.read().removesuffix("\n")
 
 
 class Conversation:
@@ -292,7 +302,7 @@ class Words:
     def problem(self, text: str) -> None:
         self._messages.print(f"[red]{escape(text)}[/red]")
 
-    def fail(self, problem: Exception) -> NoReturn:
+    def fail(self, problem: Exception | str) -> NoReturn:
         """Say what is wrong and end with 1."""
         self.problem(str(problem))
         raise SystemExit(1) from None
