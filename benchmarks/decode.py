@@ -17,6 +17,7 @@ import transformers
 from benchmarks.harness import Row, alternate, compare, report, seconds
 from teachllm.stack.inference import LanguageModel, generate_tokens, load_language_model
 from teachllm.stack.models.llama import Llama
+from teachllm.stack.models.loading import load_model
 from teachllm.stack.models.weights import llama_layout
 
 THREADS = 2
@@ -43,8 +44,9 @@ def main() -> None:
 
 def row(bandwidth: float, n_tokens: int, runs: int) -> Row:
     ours = load_language_model(MODEL, "cpu", torch.bfloat16)
-    assert isinstance(ours.model, Llama)
-    theirs = reference_model(ours.model)
+    plain = load_model(MODEL, "cpu", torch.bfloat16)
+    assert isinstance(plain, Llama)
+    theirs = reference_model(plain)
     prompt = ours.encode_text(PROMPT)
     assert len(write(ours, prompt, n_tokens)) == len(write_reference(theirs, prompt, n_tokens)) == n_tokens
     our_seconds, their_seconds = alternate(

@@ -14,6 +14,7 @@ import torch
 from teachllm.stack.chat import ChatTemplate, Message, TemplateFailed, Tool
 from teachllm.stack.data.assets import ASSETS, asset
 from teachllm.stack.inference.generation import CausalModel
+from teachllm.stack.inference.packed_weights import pack_for_decoding
 from teachllm.stack.models.gguf import read_gguf
 from teachllm.stack.models.loading import load_model
 from teachllm.stack.tokenizer import Tokenizer
@@ -75,6 +76,7 @@ def load_language_model(
     """
     path = asset(source) if isinstance(source, str) and source in ASSETS else Path(source)
     model = load_model(path, device, dtype)
+    pack_for_decoding(model)
     name = ASSETS[source].title if isinstance(source, str) and source in ASSETS else path.name
     read = _from_folder if path.is_dir() else _from_gguf
     try:
