@@ -26,6 +26,7 @@ def home_page(request: Request) -> Response:
         return redirect
     studio = studio_of(request)
     if "welcomed" in request.query_params:
+        studio.store.set_setting("lang", studio.language(request))  # what the welcome was read in
         studio.store.set_setting("welcomed", True)
         return RedirectResponse("/", status_code=303)
     if not studio.store.setting("welcomed"):
