@@ -126,7 +126,10 @@ class Watch:
 
     def over(self, context: BrowserContext) -> None:
         context.on("weberror", lambda error: self.errors.append(str(error.error)))
-        context.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        context.on(
+            "console",
+            lambda said: self.errors.append(f"{said.text} {said.location}") if said.type == "error" else None,
+        )
         context.on("request", lambda request: self._asked(request.url))
 
     def _asked(self, url: str) -> None:
@@ -143,7 +146,7 @@ class Watch:
 def opened(browser: Browser, studio: RunningStudio, **options: Any) -> Iterator[tuple[Page, Watch]]:
     """A page of a browser of its own that has opened the studio's link. The watch is checked at the end."""
     context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}, **options})
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(30_000)
     watch = Watch()
     watch.over(context)
     try:

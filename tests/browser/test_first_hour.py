@@ -37,7 +37,9 @@ def put_into_editor(page: Page, box: Locator, source: str) -> None:
     editor = box.locator(".cm-content")
     editor.click()
     page.keyboard.press("Control+a")
-    page.keyboard.insert_text(source)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate("text => navigator.clipboard.writeText(text)", source)
+    page.keyboard.press("Control+v")
     expect(box.locator(".saved")).to_have_text("已保存")
 
 
@@ -51,12 +53,12 @@ def submit(box: Locator) -> Locator:
 def test_the_first_hour_and_the_next_day(browser: Browser, start_studio: StartStudio, tmp_path: Path) -> None:
     if find_asset("smollm2-135m-instruct") is None:
         pytest.fail("the chat model is missing: run `teachllm assets fetch smollm2-135m-instruct`")
+    expect.set_options(timeout=30_000)
     home = tmp_path / "home"
     with (
         start_studio(home) as studio,
         opened(browser, studio, locale="zh-CN", color_scheme="light") as (page, _),
     ):
-        page.set_default_timeout(30_000)
         arrives(page, studio)
         reads_and_moves(page)
         runs_the_lab(page)
@@ -67,7 +69,6 @@ def test_the_first_hour_and_the_next_day(browser: Browser, start_studio: StartSt
         chats(page, studio)
         studio.kill()  # the laptop's battery is empty
     with start_studio(home) as studio, opened(browser, studio, locale="en-US") as (page, _):
-        page.set_default_timeout(30_000)
         finds_everything_where_it_was(page, studio)
 
 
@@ -204,8 +205,8 @@ def finds_everything_where_it_was(page: Page, studio: RunningStudio) -> None:
     lab = island(page, "lab", "train_tokenizer")
     expect(lab.get_by_text("上一次运行")).to_be_visible()
     done: dict[str, Any] = studio.call("GET", "/api/progress/1.1")
-    six = done.get("six", done)
-    assert six["wrote"] == 100
+    six = done["six"]
+    assert six["wrote"] == 1
     assert six["ran"] > 0
     assert six["moved"] > 0
     page.goto(studio.address + "/chat")

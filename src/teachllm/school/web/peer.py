@@ -1,8 +1,8 @@
 """Whose process is at the other end of a loopback connection? Linux can tell.
 
-Browsers send the cookies of 127.0.0.1 to every port of it, also to a server of another user of this machine, and
-links that a browser was started with stand in the list of processes. So a cookie or a token may become known to
-another user; here their connection is told from the learner's.
+Browsers send the cookies of 127.0.0.1 to every port of it, also to a server of another user of this machine,
+and links that a browser was started with stand in the list of processes. So a cookie or a token may become
+known to another user; here their connection is told from the learner's.
 """
 
 from __future__ import annotations
