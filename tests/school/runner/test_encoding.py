@@ -47,7 +47,7 @@ from teachllm.school.runner.encoding import (
             "中文 🎈",
             "\ud800",
         ),
-        *(b"", b"\x00\xff", [], [[1], (2, [3])], (), {}, {"a": {1: (2.5, None)}}, set(), {1, "a"}),
+        *(b"", b"\x00\xff", [], [[1], (2, [3])], (), {}, {"a": {1: (2.5, None)}}, set(), {1, 2}),
         *(frozenset({(1, 2)}), {(1, 2): [b"x"], None: "n"}),
     ],
     ids=repr,
