@@ -141,16 +141,11 @@ def hostile() -> Iterator[str]:
 
 
 @pytest.fixture
-def browser(chromium: str) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
+def browser(chromium: str, playwright: Any) -> Iterator[Any]:
     arguments = ["--host-resolver-rules=MAP *.example 127.0.0.1"]
     if hasattr(os, "getuid") and os.getuid() == 0:
         arguments.append("--no-sandbox")
-    with (
-        sync_playwright() as playwright,
-        contextlib.closing(playwright.chromium.launch(executable_path=chromium, args=arguments)) as browser,
-    ):
+    with contextlib.closing(playwright.chromium.launch(executable_path=chromium, args=arguments)) as browser:
         yield browser
 
 
