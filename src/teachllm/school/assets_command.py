@@ -10,8 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from teachllm.school.language import Both, Lang
-from teachllm.school.lint.command import terminal_language
+from teachllm.school.language import Both, Lang, terminal_language
 from teachllm.stack.data.assets import (
     ASSETS,
     AssetError,

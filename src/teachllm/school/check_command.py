@@ -13,9 +13,8 @@ from rich.markup import escape
 
 from teachllm.school.course import UnknownLesson, load_course
 from teachllm.school.exercise import exercise
-from teachllm.school.language import LANGUAGES, Both, Lang
+from teachllm.school.language import LANGUAGES, Both, Lang, terminal_language
 from teachllm.school.lesson.loaded import require_available
-from teachllm.school.lint.command import terminal_language
 from teachllm.school.problem import CourseFileError
 from teachllm.school.progress import Store, open_store
 from teachllm.school.progress.errors import DatabaseError

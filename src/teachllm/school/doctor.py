@@ -17,8 +17,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from teachllm.school.language import Both, Lang
-from teachllm.school.lint.command import terminal_language
+from teachllm.school.language import Both, Lang, terminal_language
 
 State = Literal["fine", "note", "broken"]
 """``note``: the studio works without it; ``broken``: it does not."""

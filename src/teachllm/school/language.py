@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
@@ -64,3 +65,11 @@ def as_lang(text: str) -> Lang:
     if text not in LANGUAGES:
         raise ValueError(f"language must be zh or en, not {text!r}")
     return cast(Lang, text)
+
+
+def terminal_language() -> Lang:
+    """What the terminal's environment asks for; English if it says nothing."""
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        if value := os.environ.get(name):
+            return "zh" if value.lower().startswith("zh") else "en"
+    return "en"

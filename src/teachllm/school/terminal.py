@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from teachllm.school.course import UnknownLesson
-from teachllm.school.language import LANGUAGES, Both, Lang, as_lang
-from teachllm.school.lint.command import terminal_language
+from teachllm.school.language import LANGUAGES, Both, Lang, as_lang, terminal_language
 from teachllm.school.problem import CourseFileError
 from teachllm.school.progress import Store, StoreError, open_store
 

@@ -201,11 +201,3 @@ def test_browser_is_not_opened_where_nobody_sees_it(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(serve.sys, "platform", "linux")
     assert serve.can_open_browser() is opens
-
-
-@pytest.mark.parametrize(("value", "lang"), [("zh_CN.UTF-8", "zh"), ("en_US.UTF-8", "en"), ("C", "en")])
-def test_language_of_the_terminal(monkeypatch: pytest.MonkeyPatch, value: str, lang: str) -> None:
-    for name in ("LC_ALL", "LC_MESSAGES"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("LANG", value)
-    assert serve.terminal_language() == lang

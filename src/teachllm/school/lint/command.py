@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from teachllm.school.course import Course, UnknownLesson, load_course
-from teachllm.school.language import Both, Lang
+from teachllm.school.language import Both, Lang, terminal_language
 from teachllm.school.lint.check import lint
 from teachllm.school.problem import CourseFileError, Problem
 
@@ -43,13 +42,6 @@ def lint_command(*lessons: str, lang: Lang | None = None, prove: bool = False) -
         problems = list(error.problems)
         course = None
     raise SystemExit(report(problems, course, console, shown_in, lessons))
-
-
-def terminal_language() -> Lang:
-    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
-        if os.environ.get(name):
-            return "zh" if os.environ[name].lower().startswith("zh") else "en"
-    return "en"
 
 
 def report(

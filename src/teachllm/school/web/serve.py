@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from teachllm.school.language import Both, Lang, as_lang
+from teachllm.school.language import Both, Lang, terminal_language
 from teachllm.school.progress import StoreError, learner_home, open_store
 from teachllm.school.runner import Runner
 from teachllm.school.web.challenge import is_our_studio
@@ -44,9 +44,6 @@ def start(*, port: int | None = None, lang: Lang | None = None, browser: bool = 
         Open the browser; without it, the link is only printed.
     """
     began = time.perf_counter()
-    # The studio shares its cores with labs and learners' code: threads that spin while they wait would slow
-    # the model down tenfold (SmolLM2 on two loaded cores: 0.7 instead of 7 tokens a second).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     speak = lang or terminal_language()
     try:
         home = learner_home()
@@ -198,14 +195,6 @@ class _Server(uvicorn.Server):
         # Open event streams would keep the server waiting.
         threading.Thread(target=self._studio.stop_runs, daemon=True).start()
         super().handle_exit(sig, frame)
-
-
-def terminal_language() -> Lang:
-    """What the terminal's environment asks for; English if it says nothing."""
-    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
-        if value := os.environ.get(name):
-            return as_lang("zh") if value.lower().startswith("zh") else as_lang("en")
-    return "en"
 
 
 def _show_link(link: str, browser: bool) -> None:

@@ -1,0 +1,26 @@
+"""What holds for every ``teachllm`` command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+_SAYS = (
+    "import os, sys; from teachllm import cli;"
+    "cli.app = lambda: print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules); cli.main()"
+)
+
+
+@pytest.mark.parametrize(("chosen", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_user_chose_otherwise(chosen: str | None, policy: str) -> None:
+    """PyTorch reads it when it is loaded, so it must be there before."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if chosen:
+        environment["OMP_WAIT_POLICY"] = chosen
+    ran = subprocess.run(
+        [sys.executable, "-c", _SAYS], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout.split() == [policy, "False"], ran.stderr
