@@ -151,6 +151,7 @@ def test_failure_of_the_model_is_told(talk: Any, events_of: Any) -> None:
     failures = [
         [TextDelta("half an "), Failure("server", "the engine stopped")],
         [Failure("context", "5000 > 2048")],
+        [Failure("memory", "4 GiB")],
     ]
     page, _, _ = talk(*failures)
     events = ask(page, events_of, text="talk")
@@ -158,7 +159,8 @@ def test_failure_of_the_model_is_told(talk: Any, events_of: Any) -> None:
     thread = events[0]["thread"]
     assert page.get(f"/api/chat/threads/{thread}").json()["messages"][-1]["text"] == "half an "
     assert "longer than the model can read" in ask(page, events_of, text="talk")[-1]["message"]
-    # The script has no third answer: an error that nobody foresaw.
+    assert "not enough memory" in ask(page, events_of, text="talk")[-1]["message"]
+    # The script has no fourth answer: an error that nobody foresaw.
     assert ask(page, events_of, text="talk")[-1]["event"] == "error"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -18,8 +19,11 @@ import pytest
 from starlette.requests import Request
 
 from teachllm.school.figures import FigureSpec
+from teachllm.school.language import Both
+from teachllm.school.lesson import render
 from teachllm.school.web.pages import frame
 from teachllm.school.web.pages.lesson import lesson_page
+from teachllm.school.web.pages.things import things_of
 
 KINDS = {
     "home": "/",
@@ -173,6 +177,20 @@ def test_contents_and_things_lead_to_places_that_exist(page: httpx.Client) -> No
     assert {str(href)[1:] for href in inside} <= ids
     kinds = [a["data-island"] for _, a in elements.found if "data-island" in a]
     assert kinds == ["figure", "lab", "exercise", "cards"]
+
+
+def test_all_labs_count_in_the_time_that_is_announced(studio: Any) -> None:
+    lesson = render("1.1", "en")
+    (lab,) = (island for island in lesson.islands if island.kind == "lab")
+    lab = dataclasses.replace(lab, data={**lab.data, "seconds": 40.0})
+
+    def announced(*islands: Any) -> Both | None:
+        things = things_of(dataclasses.replace(lesson, islands=islands, template=""), cards=0)
+        return next(thing.detail for thing in things if thing.name == "ran")
+
+    assert announced() is None
+    assert announced(lab) == Both("约 40 秒", "about 40 s")
+    assert announced(lab, lab, lab) == Both("3 个，约 2 分钟", "3 labs, about 2 min")
 
 
 def test_prediction_is_shown_again(page: httpx.Client) -> None:

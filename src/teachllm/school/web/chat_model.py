@@ -169,6 +169,10 @@ _FAILURES: dict[str, Both] = {
         "这段对话已经超过模型能读的长度，开一段新的对话吧。",
         "This conversation is longer than the model can read; begin a new one.",
     ),
+    "memory": Both(
+        "这台电脑的内存不够写完这段对话的回答。关掉一些程序，或者开一段新的对话。",
+        "There is not enough memory for this conversation. Close some programs, or begin a new one.",
+    ),
 }
 _READY = Both("模型已就绪。", "The model is ready.")
 _MISSING = Both("模型还没有下载。", "The model is not here yet.")

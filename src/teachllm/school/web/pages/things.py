@@ -109,10 +109,11 @@ class Six:
 def things_of(lesson: RenderedLesson, cards: int) -> list[ThingToDo]:
     """The six things of a lesson's page, each with its place on it."""
     places = _places(lesson)
-    figures, labs = len(lesson.figures), [island for island in lesson.islands if island.kind == "lab"]
+    figures = len(lesson.figures)
+    labs = [float(island.data["seconds"]) for island in lesson.islands if island.kind == "lab"]
     details = {
         "moved": Both(f"{figures} 张图", f"{figures} figure{'s' * (figures != 1)}") if figures else None,
-        "ran": _duration(float(labs[0].data["seconds"])) if labs else None,
+        "ran": _labs(labs) if labs else None,
         "recalled": Both(f"{cards} 张", f"{cards} card{'s' * (cards != 1)}") if cards else None,
     }
     texts = {
@@ -152,6 +153,14 @@ def _places(lesson: RenderedLesson) -> dict[str, str]:
         place = f"{island.kind}-{island.name}" if island.name else section
         places.setdefault(island.kind, f"#{place}")
     return places
+
+
+def _labs(seconds: list[float]) -> Both:
+    """How long all of them take."""
+    total = _duration(sum(seconds))
+    if len(seconds) == 1:
+        return total
+    return Both(f"{len(seconds)} 个，{total.zh}", f"{len(seconds)} labs, {total.en}")
 
 
 def _duration(seconds: float) -> Both:
