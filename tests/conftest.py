@@ -46,7 +46,7 @@ def chromium() -> str:
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    """The browser driver. A process runs only one at a time, and no event loop beside it: it ends with its module."""
+    """The browser driver: one a process, and no event loop beside it, so it ends with its module."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
