@@ -140,7 +140,7 @@ def test_time_grows_with_the_length_and_not_its_square(implementation):
 
 
 @diagnosis(
-    zh="小例子都对，在较大的真实计数上和课程的结果不同。从第一处不同的合并往回查：那一轮的计数、挑选，还是上一轮的合并。",
+    zh="小例子都对，在更大的一组计数上和课程的结果不同。从第一处不同的合并往回查：那一轮的计数、挑选，还是上一轮的合并。",
     en="The small examples are right, but on a larger set of counts the result differs from the course's. Go back from the first merge that differs: was it the counting, the choice, or the merge before?",
 )
 def test_larger_counts_give_the_merges_of_the_course(implementation):

@@ -134,6 +134,11 @@ def shown(token: bytes) -> str:
         return " ".join(f"{byte:02X}" for byte in token)
 
 
+def in_table(token: bytes) -> str:
+    """A token for a cell of a table, its white space visible as in a strip of tokens."""
+    return shown(token).translate({ord(" "): "·", ord("\n"): "↵", ord("\t"): "→"})
+
+
 # The worked example -------------------------------------------------------------------------------------
 
 HUG = {b"hug": 10, b"pug": 5, b"pun": 12, b"bun": 4, b"hugs": 5}
@@ -306,7 +311,7 @@ def n_tokens(lang: str = "zh", merged: bool = True) -> int:
 )
 def your_sentence(
     text: Annotated[str, TextInput(60, label=Both("你的句子", "your sentence"))] = SENTENCE.zh,
-    step: Annotated[int, Slider(0, 60, label=Both("重放到第几步", "steps replayed"))] = 0,
+    step: Annotated[int, Slider(0, 120, label=Both("重放到第几步", "steps replayed"))] = 0,
     mix: Annotated[str, MIX] = "all",
 ) -> list[Chart]:
     """The sentence after `step` of the merges that apply to it, and what each of them was."""
@@ -333,13 +338,13 @@ def your_sentence(
         Both("那时的次数", "count then"),
     ]
     recent = list(enumerate(applied[:at], start=1))[-6:]
-    rows = [[i, shown(merge.token), merge.new_id - 256 + 1, merge.count] for i, merge in recent]
+    rows = [[i, in_table(merge.token), merge.new_id - 256 + 1, merge.count] for i, merge in recent]
     return [strip, Table(columns, rows, highlight_row=len(rows) - 1)] if rows else [strip]
 
 
 # Vocabulary size and languages --------------------------------------------------------------------------
 
-CHECKPOINTS = (0, 25, 50, 100, 200, 400, 700, 1000, 1500, 2000, 2500, 3000)
+CHECKPOINTS = (0, 25, 50, 100, 200, 350, 500, 1000, 1500, 2000, 2500, 3000)
 
 
 @functools.cache
@@ -355,7 +360,8 @@ def tokens_per_hundred(kind: str = "zh", mix: str = "all", merges: int = 3000) -
 
 @figure(
     title=Both(
-        "词表越大，切得越省；省在哪，看它学过什么", "A larger vocabulary cuts less, where it has learned"
+        "词表越大，切得越省；省在哪，看它学过什么",
+        "A larger vocabulary needs fewer tokens, for the kind of text that it has learned",
     ),
     predict=Predict(
         Both(
@@ -379,7 +385,7 @@ def tokens_per_hundred(kind: str = "zh", mix: str = "all", merges: int = 3000) -
 )
 def compression(
     mix: Annotated[str, MIX] = "all",
-    merges: Annotated[int, Slider(0, 3000, step=100, label=Both("合并次数", "merges"))] = 1000,
+    merges: Annotated[int, Slider(0, 3000, step=500, label=Both("合并次数", "merges"))] = 1000,
 ) -> list[Chart]:
     """Tokens per 100 characters of held-out text against the number of merges."""
     nearest = min(CHECKPOINTS, key=lambda k: abs(k - merges))
@@ -443,13 +449,13 @@ def subword_unigram() -> dict[str, float]:
 @value
 def first_pair(algorithm: str = "bpe", what: str = "pair") -> str | int:
     """The pair that the first merge takes on the English words, or how often it stands there."""
+    if algorithm == "bpe":
+        first = subword_bpe()[0]
+        return first.count if what == "count" else "+".join(first.token.decode())
     words = {(word[0], *("##" + char for char in word[1:])): n for word, n in english_words().items()}
-    pairs, scores = count_pairs(words), pair_scores(words)
-    best = {
-        "bpe": min(pairs, key=lambda pair: (-pairs[pair], pair)),
-        "wordpiece": min(scores, key=lambda pair: (-scores[pair], pair)),
-    }[algorithm]
-    return pairs[best] if what == "count" else "+".join(piece.removeprefix("##") for piece in best)
+    scores = pair_scores(words)
+    best = min(scores, key=lambda pair: (-scores[pair], pair))
+    return count_pairs(words)[best] if what == "count" else "+".join(best)
 
 
 @value
@@ -478,7 +484,8 @@ def first_pair_ratio() -> int:
 
 @figure(
     title=Both(
-        "同一个词，差不多大的词表，三种切法", "One word, vocabularies of about one size, three algorithms"
+        "同一个词，差不多大的词表，三种切法",
+        "One word, three algorithms, vocabularies of about the same size",
     ),
     predict=Predict(
         Both(
@@ -522,7 +529,7 @@ def three_algorithms(
             [
                 Both(
                     f"{name}（词表 {size}）· {len(pieces)} 段",
-                    f"{name} ({size} in all) · {len(pieces)} pieces",
+                    f"{name} (vocabulary {size}) · {len(pieces)} pieces",
                 )
                 for (name, pieces), size in zip(cuts.items(), sizes, strict=True)
             ],
@@ -579,6 +586,8 @@ def embedding_parameters(vocab_size: int = 50257, dim: int = 768, tables: int = 
 
 
 # Labs ---------------------------------------------------------------------------------------------------
+
+FIRST = 10  # merges that stay in view as those learned first
 
 
 @lab(
@@ -654,7 +663,9 @@ def train_tokenizer(
                 [Both(f"{len(ids)} 个 token", f"{len(ids)} tokens")],
             ),
         )
-        yield Show("newest", newest_merges(learned))
+        if len(learned) - every < FIRST:
+            yield Show("oldest", merges_table(learned[:FIRST], Both("最先学到的", "learned first")))
+        yield Show("newest", merges_table(learned[-8:], Both("最近学到的", "learned last")))
         yield Metric(
             Both("最近一次合并在语料里出现", "the newest merge occurs"), merge.count, Both("次", "times")
         )
@@ -664,10 +675,10 @@ def train_tokenizer(
     yield from closing_words(learned, wanted, seconds)
 
 
-def newest_merges(learned: Sequence[Merge]) -> Table:
+def merges_table(merges: Sequence[Merge], title: Both) -> Table:
     columns = [Both("第几次", "merge"), Both("得到", "makes"), Both("出现次数", "count")]
-    rows = [[merge.new_id - 255, shown(merge.token), merge.count] for merge in learned[-8:]]
-    return Table(columns, rows, title=Both("最近学到的", "learned last"))
+    rows = [[merge.new_id - 255, in_table(merge.token), merge.count] for merge in merges]
+    return Table(columns, rows, title=title, note=Both("点是空格", "a dot is a space"))
 
 
 def closing_words(learned: Sequence[Merge], wanted: int, seconds: float) -> Iterator[Event]:
@@ -678,7 +689,7 @@ def closing_words(learned: Sequence[Merge], wanted: int, seconds: float) -> Iter
                 f"Nothing was left to merge after {len(learned)}.",
             )
         )
-    rare = sum(merge.count <= 3 for merge in learned)
+    rare = sum(merge.count <= 5 for merge in learned)
     yield Show(
         "result",
         Bars(
@@ -689,10 +700,10 @@ def closing_words(learned: Sequence[Merge], wanted: int, seconds: float) -> Iter
     )
     yield Say(
         Both(
-            f"{len(learned)} 次合并，连同边学边测一共 {seconds:.1f} 秒。最后学到的一批只出现过几次：有 {rare} 个 token 在语料里不超过三次，"
-            "它们占了词表，模型却几乎没机会学会它们的向量。",
-            f"{len(learned)} merges in {seconds:.1f} s, measurements included. The last ones are rare: {rare} tokens occur at most three times in this text. They take a "
-            "place in the vocabulary, and a model would hardly ever meet them.",
+            f"{len(learned)} 次合并，连同边学边测一共 {seconds:.1f} 秒。其中 {rare} 个 token 学到的时候在语料里不超过五次。"
+            "这样的 token 占着词表，模型却没几次机会学它们的向量。",
+            f"{len(learned)} merges in {seconds:.1f} s, measurements included. {rare} of the tokens occurred at most five times when they were "
+            "learned. Such tokens take a place in the vocabulary, and a model would hardly ever meet them.",
         )
     )
 
