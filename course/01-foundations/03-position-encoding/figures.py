@@ -96,20 +96,16 @@ def change_of_bites(method: str = "none", causal: bool = False) -> float:
     title=Both("“咬”这个位置的输出，两种语序", "The output at “bites” in two orders"),
     predict=Predict(
         Both(
-            "没有位置编码，也没有因果掩码。把“狗”和“人”对调，“咬”的输出变多少？",
-            "No positions and no causal mask. “Dog” and “man” change places. How much does the output at “bites” change?",
+            "下面没有位置编码，两种语序在“咬”这里的输出一样。仍然不加位置编码，只打开因果掩码，两个输出还一样吗？",
+            "Below there are no positions, and the output at “bites” is the same in both orders. Still without positions, turn on the causal "
+            "mask. Are the two outputs still the same?",
         ),
-        choices=[
-            Both("一点不变", "not at all"),
-            Both("变一点", "a little"),
-            Both("完全变了", "completely"),
-        ],
-        answer=lambda: 0 if change_of_bites() < 1e-5 else 2 if change_of_bites() > 1 else 1,
+        choices=[Both("还一样", "still the same"), Both("不一样了", "they differ")],
+        answer=lambda: int(change_of_bites(causal=True) > 1e-5),
         explain=lambda: Both(
-            f"8 个分量的变化最大是 {change_of_bites():.0e}，只是浮点误差。加权和不管谁先谁后，“咬”收到的是同一批 value、同一组权重。"
-            f"选上 RoPE，变化就成了 {change_of_bites('rope'):.2f}。",
-            f"The largest change among 8 components is {change_of_bites():.0e}, which is rounding. A weighted sum does not care who comes "
-            f"first: “bites” receives the same values with the same weights. With RoPE the change is {change_of_bites('rope'):.2f}.",
+            f"最大的变化成了 {change_of_bites(causal=True):.2f}。“咬”只看得到自己和前面的词，一种语序里前面是狗，另一种里是人，收到的 value 不同。",
+            f"The largest change is now {change_of_bites(causal=True):.2f}. “Bites” sees itself and what stands before it, a dog in one order and "
+            "a man in the other, so it receives other values.",
         ),
     ),
 )
@@ -324,25 +320,26 @@ def one_score(distances: Tensor, base: float, sample: int) -> Tensor:
     return keys @ q / (q.norm() * k.norm())
 
 
-def falls_steadily() -> bool:
-    """Whether the mean score at base 10000 never rises from one distance to the next, up to 256."""
-    scores = mean_score(torch.arange(257), 10_000.0)
-    return bool((scores.diff() <= 0).all())
+def far_score(base: float) -> float:
+    """The mean score of equal vectors, averaged over the distances 200 to 256."""
+    return mean_score(torch.arange(200, 257), base).mean().item()
 
 
 @figure(
     title=Both("RoPE 的分数随距离怎样变", "RoPE scores against distance"),
     predict=Predict(
         Both(
-            "q 和 k 内容相同，只有距离在变。平均分数会随着距离一路下降吗？",
-            "q and k have the same content and only the distance changes. Does the mean score fall all the way?",
+            "看“q = k，平均”那条。底数从 10,000 换成 1,000,000，远处（距离 200 到 256）的分数会怎样？",
+            "Look at the line “q = k, mean”. The base goes from 10,000 to 1,000,000. What becomes of the scores far away, at distances 200 to 256?",
         ),
-        choices=[Both("一路下降", "all the way"), Both("有升有降", "it falls and rises")],
-        answer=lambda: 0 if falls_steadily() else 1,
+        choices=[Both("变高", "higher"), Both("变低", "lower"), Both("差不多", "about the same")],
+        answer=lambda: (
+            2 if abs(far_score(1e6) - far_score(1e4)) < 0.02 else int(far_score(1e6) < far_score(1e4))
+        ),
         explain=lambda: Both(
-            "有升有降。它是一堆快慢不同的余弦的平均：趋势往下，但会振荡。单个 q、k 的曲线更不规矩。",
-            "It falls and rises: an average of cosines of many speeds goes down on the whole, but oscillates. The curve of a single q and k "
-            "is even less regular.",
+            f"这一段的平均从 {far_score(1e4):.2f} 变成 {far_score(1e6):.2f}。这条线是许多快慢不同的余弦的平均；底数大，慢的更慢，走这么远也没转多少，余弦还接近 1。",
+            f"Their mean goes from {far_score(1e4):.2f} to {far_score(1e6):.2f}. The line is an average of cosines of many speeds. With a larger base the "
+            "slow ones get slower, and at this distance they have hardly turned: their cosines are still near 1.",
         ),
     ),
 )
@@ -391,17 +388,17 @@ def pairs_that_turn(length: int, base: float = 10_000.0, dim: int = HEAD_DIM) ->
     title=Both("每一对转一圈要多少个位置", "Positions that each pair needs for one turn"),
     predict=Predict(
         Both(
-            "每头 64 维，共 32 对，底数 10000，训练长度 2048。有多少对在训练时转满过一圈？",
-            "A head of 64 dimensions has 32 pairs; base 10000, trained on 2048 positions. How many pairs made a whole turn in training?",
+            "下面底数是 10,000，训练长度 2048。底数换成 500,000，32 对里还有多少对在训练时转满过一圈？",
+            "Below, base 10,000 and training length 2048. With base 500,000, how many of the 32 pairs still make a whole turn in training?",
         ),
         low=0,
         high=32,
         step=1,
-        answer=lambda: pairs_that_turn(2048),
+        answer=lambda: pairs_that_turn(2048, 500_000.0),
         explain=lambda: Both(
-            f"{pairs_that_turn(2048)} 对。剩下 {32 - pairs_that_turn(2048)} 对只见过圆的一段弧；文本一超过 2048，它们就转到训练时没见过的角度。",
-            f"{pairs_that_turn(2048)}. The other {32 - pairs_that_turn(2048)} have seen only an arc of the circle; beyond 2048 positions they "
-            "reach angles that training never showed.",
+            f"从 {pairs_that_turn(2048)} 对减到 {pairs_that_turn(2048, 500_000.0)} 对。第 0 对不变，越往后慢得越多；没转满的，训练时只见过圆的一段弧。",
+            f"{pairs_that_turn(2048, 500_000.0)}, down from {pairs_that_turn(2048)}. Pair 0 stays as it is and later pairs slow down more and more. Those that do "
+            "not come round have seen only an arc of the circle.",
         ),
     ),
 )
@@ -466,23 +463,25 @@ def half_of_the_weight(head: int, n_heads: int = 8, length: int = 1024) -> int:
     title=Both("ALiBi：每个头看多远", "ALiBi: how far each head sees"),
     predict=Predict(
         Both(
-            "8 个头，1024 个内容完全相同的 key。最慢的第 8 个头，一半的权重落在最近的多少个位置上？",
-            "8 heads and 1024 keys of equal content. Head 8 forgets slowest. How many nearest positions hold half of its weight?",
+            "下面有 1024 个内容相同的 key，看第 8 个头在多远以内积到一半的权重。key 增加到 4096 个，最近的多少个占一半？",
+            "Below, 1024 keys of equal content: see within which distance head 8 has half of its weight. With 4096 keys, how many nearest ones "
+            "hold half?",
         ),
         low=1,
-        high=512,
+        high=1024,
         step=1,
-        answer=lambda: half_of_the_weight(8),
+        answer=lambda: half_of_the_weight(8, length=4096),
         explain=lambda: Both(
-            f"{half_of_the_weight(8)} 个。最快的第 1 个头只要 {half_of_the_weight(1)} 个。各个头的斜率是等比数列，远近分工是写死的。",
-            f"{half_of_the_weight(8)}; for head 1, the fastest, it is {half_of_the_weight(1)}. Slopes are a geometric series, so who looks near "
-            "and who looks far is fixed from the start.",
+            f"{half_of_the_weight(8, length=4096)} 个；1024 个 key 时是 {half_of_the_weight(8)} 个，几乎没动。添上的 key 都太远，分不到什么权重。"
+            f"第 1 个头始终只要 {half_of_the_weight(1, length=4096)} 个：远近分工是写死的。",
+            f"{half_of_the_weight(8, length=4096)}; with 1024 keys it is {half_of_the_weight(8)}, so it hardly moves. The keys that were added are too far away to "
+            f"get any weight to speak of. Head 1 needs {half_of_the_weight(1, length=4096)} either way: who looks near and who looks far is fixed.",
         ),
     ),
 )
 def alibi_reach(
     n_heads: Annotated[int, Slider(1, 16, label=Both("头数", "heads"))] = 8,
-    length: Annotated[int, Slider(16, 1024, label=Both("key 的个数", "number of keys"), log=True)] = 1024,
+    length: Annotated[int, Slider(16, 4096, label=Both("key 的个数", "number of keys"), log=True)] = 1024,
 ) -> Lines:
     weights = weights_by_distance(n_heads, length).cumsum(-1)
     shown = sorted({1, (n_heads + 1) // 2, n_heads})
