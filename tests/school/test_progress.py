@@ -135,12 +135,10 @@ def test_reading_is_kept_once_and_in_order(store: Store) -> None:
     for anchor in ("why", "idea", "why"):
         store.mark_read("1.1", anchor)
     assert store.sections_read("1.1") == ["why", "idea"]
-    assert store.position("1.1") is None
     assert store.last_position() is None
     store.save_position("1.1", "why")
     store.save_position("1.2", "start")
     store.save_position("1.1", "idea")
-    assert store.position("1.1") == "idea"
     last = store.last_position()
     assert last is not None
     assert (last.lesson, last.anchor) == ("1.1", "idea")
@@ -321,7 +319,6 @@ def test_the_page_of_a_lesson_gets_what_was_left_there(store: Store) -> None:
         "read": ["why"],
         "notes": [{"id": note, "anchor": "why", "quote": "q", "text": "t"}],
         "bookmarks": ["why"],
-        "position": "why",
     }
 
 

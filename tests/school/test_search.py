@@ -125,7 +125,7 @@ def test_what_is_marked_is_data_and_what_was_asked() -> None:
     hit = next(hit for hit in search("softmax", "en") if hit.kind == "lesson")
     told = hit.to_json()
     assert set(told) == {
-        "kind", "lang", "title", "section_title", "lesson_id", "anchor", "url", "snippet"
+        "kind", "lang", "title", "section_title", "lesson_id", "url", "snippet"
     }  # fmt: skip
     assert all(isinstance(text, str) and isinstance(match, bool) for text, match in told["snippet"])
     marked = [text for text, match in hit.snippet if match]
@@ -253,7 +253,7 @@ def test_many_searches_at_once(small_course: Path) -> None:
 
 def test_the_public_names() -> None:
     school_search.warm_up()
-    assert set(school_search.__all__) == {"Hit", "search", "search_whole", "warm_up"}
+    assert set(school_search.__all__) == {"KIND_NAMES", "Hit", "search", "search_whole", "warm_up"}
 
 
 def test_jieba_itself_is_not_imported() -> None:

@@ -6,16 +6,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from teachllm.school.language import Both, Lang
-from teachllm.school.search import Hit, search_whole
+from teachllm.school.search import KIND_NAMES, Hit, search_whole
 from teachllm.school.terminal import learner_terminal
-
-_KINDS = {
-    "lesson": Both("课文", "lesson"),
-    "card": Both("卡片", "card"),
-    "code": Both("代码", "code"),
-    "glossary": Both("术语", "term"),
-    "note": Both("笔记", "note"),
-}
 
 
 def search(*words: str, lang: Lang | None = None, limit: int = 10) -> None:
@@ -53,7 +45,7 @@ def _heading(hit: Hit, lang: Lang) -> Text:
     text.append(" ".join(filter(None, (hit.lesson_id, hit.title))), "bold")
     if hit.section_title and hit.section_title != hit.title:
         text.append(f" › {hit.section_title}")
-    text.append(f"  {_KINDS[hit.kind].get(lang)}", "dim")
+    text.append(f"  {KIND_NAMES[hit.kind].get(lang)}", "dim")
     if hit.lesson_id and hit.anchor:
         text.append(f" #{hit.anchor}", "dim")
     return text

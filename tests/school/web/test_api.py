@@ -109,7 +109,7 @@ def test_prediction_is_judged_and_kept(page: httpx.Client, studio: Any) -> None:
     ],
 )
 def test_what_is_not_there_is_404_in_words(page: httpx.Client, method: str, path: str) -> None:
-    bodies = {"predict": {"answer": 1}, "review": {"rating": 3}}
+    bodies = {"predict": {"answer": 1}, "review": {"rating": 3, "reviews": 0}}
     body = next((value for name, value in bodies.items() if name in path), {})
     answer = page.request(method, path, json=body if method == "POST" else None)
     assert answer.status_code == 404
@@ -186,20 +186,26 @@ def test_cards_come_back(page: httpx.Client) -> None:
     assert page.get("/api/cards/1.1").json()["learning"]
     first = page.get("/api/review/next?lesson=1.1").json()
     assert first["left"] == 7
-    assert first["card"]["is_new"]
+    assert first["card"]["reviews"] == 0
     assert "<p>" in first["card"]["question_html"]
     assert len(first["intervals"]) == 4
     assert first["intervals"] == sorted(first["intervals"])
     card = first["card"]["id"]
-    assert page.post(f"/api/review/{card}", json={"rating": 9}).status_code == 422
-    assert page.post(f"/api/review/{card}", json={"rating": 4}).status_code == 200
-    assert page.post(f"/api/review/{card}", json={"rating": 4}).status_code == 409
+    assert page.post(f"/api/review/{card}", json={"rating": 9, "reviews": 0}).status_code == 422
+    assert page.post(f"/api/review/{card}", json={"rating": 4}).status_code == 422
+    assert page.post(f"/api/review/{card}", json={"rating": 4, "reviews": 0}).status_code == 200
+    assert page.post(f"/api/review/{card}", json={"rating": 4, "reviews": 1}).status_code == 409  # not due
     second = page.get("/api/review/next").json()
     assert second["card"]["id"] != card
     assert second["left"] == 6
-    assert page.post("/api/review/undo", json={}).json() == {"undone": True, "card": card}
+    assert page.post("/api/review/undo", json={}).json() == {"card": card}
     assert page.get("/api/review/next").json()["left"] == 7
-    assert page.post("/api/review/undo", json={}).json()["undone"] is False
+    # It is due again, but a window that still shows it as answered once is behind.
+    stale = page.post(f"/api/review/{card}", json={"rating": 4, "reviews": 1})
+    assert stale.status_code == 409
+    assert "another window" in error_of(stale)
+    assert page.get("/api/review/next").json()["left"] == 7
+    assert page.post("/api/review/undo", json={}).json() == {"card": None}
 
 
 def test_search_finds_lessons_and_own_notes(page: httpx.Client) -> None:
@@ -209,7 +215,7 @@ def test_search_finds_lessons_and_own_notes(page: httpx.Client) -> None:
     note = {"lesson": "1.1", "anchor": "idea", "quote": "", "text": "zebracorn"}
     made = page.post("/api/notes", json=note).json()["id"]
     (hit,) = page.get("/api/search", params={"q": "zebracorn"}).json()["hits"]
-    assert (hit["kind"], hit["anchor"]) == ("note", "idea")
+    assert (hit["kind"], hit["url"]) == ("note", "/lesson/1.1#idea")
     page.delete(f"/api/notes/{made}")
     assert page.get("/api/search", params={"q": "zebracorn"}).json()["hits"] == []
     assert page.get("/api/search").json()["hits"] == []

@@ -154,7 +154,6 @@ def test_lesson_page_carries_what_the_learner_left(page: httpx.Client, studio: A
         state = _state(get(page, "/lesson/1.1"))
         assert state["read"] == ["idea"]
         assert state["bookmarks"] == ["code"]
-        assert state["position"] == "code"
         assert [(one["anchor"], one["quote"], one["text"]) for one in state["notes"]] == [
             ("idea", "Three", "mine")
         ]

@@ -188,10 +188,11 @@ class PageRenderer(RendererHTML):
         if spec is None:
             return self.report(line, unknown_name(Both("图", "figure"), name, self.loaded.figures))
         try:
-            initial, problem = spec.draw({}, self.lang), None
+            initial = spec.draw({}, self.lang)
         except Exception as error:
-            initial, problem = None, self._failed(Both(f"图 {name}", f"figure {name}"), error)
-        return self._island(figure_island(self.loaded.lesson.id, spec, self.lang, initial, problem))
+            initial = None
+            self._failed(Both(f"图 {name}", f"figure {name}"), error)
+        return self._island(figure_island(self.loaded.lesson.id, spec, self.lang, initial))
 
     def _lab(self, name: str, line: int) -> str:
         assert self.loaded is not None
@@ -217,9 +218,7 @@ class PageRenderer(RendererHTML):
         except CourseFileError as error:
             self.document.problems.extend(error.problems)
             return ""
-        title = exercise.title.get(self.lang)
-        data = {"title": title, "symbol": exercise.symbol}
-        return self._island(Island("exercise", self.loaded.lesson.id, "", data, title))
+        return self._island(Island("exercise", self.loaded.lesson.id, "", {}, exercise.title.get(self.lang)))
 
     def _cards(self, name: str, line: int) -> str:
         assert self.loaded is not None

@@ -27,7 +27,7 @@ class Island:
     title: str
 
     def html(self, lang: Lang, more: Mapping[str, Any] | None = None) -> str:
-        """The placeholder; ``more`` is added to the data (what this learner predicted, the last run)."""
+        """The placeholder; ``more`` is added to the data (what this learner predicted)."""
         data = json.dumps({**self.data, **(more or {})}, ensure_ascii=False, allow_nan=False)
         safe = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
         tag, css = _TAGS[self.kind]
@@ -48,19 +48,16 @@ _TAGS = {
 }
 
 
-def figure_island(
-    lesson: str, spec: FigureSpec, lang: Lang, initial: Mapping[str, Any] | None, problem: str | None
-) -> Island:
-    """``{"title", "controls", "prediction", "initial": {"charts": […]}, "problem", "computed_by"}``.
+def figure_island(lesson: str, spec: FigureSpec, lang: Lang, initial: Mapping[str, Any] | None) -> Island:
+    """``{"title", "controls", "prediction", "initial": {"charts": […]}, "computed_by"}``.
 
-    ``initial`` is what it draws with its defaults; ``None`` if it could not, and ``problem`` says why.
+    ``initial`` is what it draws with its defaults; ``None`` if it could not.
     """
     data = {
         "title": spec.title.get(lang),
         "controls": spec.controls(lang),
         "prediction": spec.prediction(lang),
         "initial": initial,
-        "problem": problem,
         "computed_by": computed_by(spec.function),
     }
     return Island("figure", lesson, spec.name, data, spec.title.get(lang))

@@ -166,7 +166,6 @@ def _render(course: Course, lesson: Lesson, lang: Lang) -> tuple[RenderedLesson,
         failures=tuple(renderer.failures),
     )
     shown = {source.path for source in renderer.sources}
-    for island in renderer.islands:
-        if island.kind == "exercise":
-            shown.add(module_file(str(island.data["symbol"]).partition(":")[0]))
+    if any(island.kind == "exercise" for island in renderer.islands):
+        shown.add(module_file(loaded.exercise.symbol.partition(":")[0]))
     return page, tuple(sorted(shown))

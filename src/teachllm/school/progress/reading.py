@@ -62,12 +62,6 @@ class Reading:
         with self.database.writing() as connection:
             put(connection, tables.positions, lesson=lesson, anchor=anchor, at=datetime.now(UTC))
 
-    def position(self, lesson: str) -> str | None:
-        """The anchor of the section that one was in."""
-        places = tables.positions
-        with self.database.reading() as connection:
-            return connection.execute(select(places.c.anchor).where(places.c.lesson == lesson)).scalar()
-
     def last_position(self) -> Position | None:
         """Where one was reading last, in any lesson."""
         places = tables.positions

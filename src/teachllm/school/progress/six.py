@@ -29,12 +29,11 @@ class SixThings(Reading):
         return self._shares(list((course or load_course()).lessons.values()))
 
     def lesson_state(self, lesson: str) -> dict[str, Any]:
-        """What the page of a lesson is given: ``{"read", "notes", "bookmarks", "position", "six"}``."""
+        """What the page of a lesson is given: ``{"read", "notes", "bookmarks", "six"}``."""
         return {
             "read": self.sections_read(lesson),
             "notes": [note.to_json() for note in self.notes(lesson)],
             "bookmarks": [mark.anchor for mark in self.bookmarks(lesson)],
-            "position": self.position(lesson),
             "six": self.six(lesson),
         }
 

@@ -5,5 +5,6 @@
 """
 
 from teachllm.school.search.engine import Hit, search, search_whole, warm_up
+from teachllm.school.search.entries import KIND_NAMES
 
-__all__ = ["Hit", "search", "search_whole", "warm_up"]
+__all__ = ["KIND_NAMES", "Hit", "search", "search_whole", "warm_up"]

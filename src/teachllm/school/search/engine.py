@@ -53,13 +53,13 @@ class Hit:
         return f"/lesson/{self.lesson_id}" + (f"#{quote(self.anchor)}" if self.anchor else "")
 
     def to_json(self) -> dict[str, Any]:
+        """``snippet``: ``[[text, is_match], …]``. ``url``: the place in the studio."""
         return {
             "kind": self.kind,
             "lang": self.lang,
             "title": self.title,
             "section_title": self.section_title,
             "lesson_id": self.lesson_id,
-            "anchor": self.anchor,
             "url": self.address,
             "snippet": [list(part) for part in self.snippet],
         }

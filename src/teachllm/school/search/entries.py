@@ -11,13 +11,21 @@ from markdown_it.token import Token
 from teachllm.school.cards.deck import cards_known
 from teachllm.school.cards.plain import inline_text
 from teachllm.school.course import Course, Lesson
-from teachllm.school.language import LANGUAGES, Lang
+from teachllm.school.language import LANGUAGES, Both, Lang
 from teachllm.school.lesson.document import Document, box_parts, fence_parts, read_document
 from teachllm.school.lesson.references import restore_bars
 from teachllm.school.lesson.source_code import SymbolError, source_of
 from teachllm.school.problem import LessonError
 
 Kind: TypeAlias = Literal["lesson", "card", "code", "glossary", "note"]
+
+KIND_NAMES: dict[Kind, Both] = {
+    "lesson": Both("课文", "lesson"),
+    "card": Both("卡片", "card"),
+    "code": Both("代码", "code"),
+    "glossary": Both("术语", "term"),
+    "note": Both("笔记", "note"),
+}
 
 PLANNED = 0.8
 """What can only be announced comes after what can be read."""

@@ -33,14 +33,13 @@ class StudioModel:
         self._answer: Answer | None = None
 
     def status(self, lang: Lang) -> dict[str, Any]:
-        """``{"ready", "name", "title", "bytes", "message"}``; ready: the model's file is here."""
+        """``{"ready", "title", "bytes", "message"}``; ready: the model's file is here."""
         from teachllm.stack.data.assets import known_asset
 
         wanted = known_asset(MODEL)
         problem = self.problem()
         return {
             "ready": problem is None,
-            "name": MODEL,
             "title": wanted.title,
             "bytes": wanted.bytes,
             "message": (problem or _READY).get(lang),
@@ -140,9 +139,7 @@ class Answer:
             if isinstance(event, Finish) and event.reason != "cancelled":
                 tokens = usage.completion_tokens if usage else pieces
                 speed = tokens / max(seconds, 1e-3)
-                self.log.add(
-                    {"event": "done", "tokens": tokens, "seconds": seconds, "tokens_per_second": speed}
-                )
+                self.log.add({"event": "done", "tokens": tokens, "tokens_per_second": speed})
             elif isinstance(event, Failure):
                 told = _FAILURES.get(event.kind)
                 message = told.get(self._lang) if told else event.message

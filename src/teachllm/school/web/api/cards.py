@@ -16,11 +16,12 @@ router = APIRouter()
 
 
 class Rated(BaseModel):
-    """``rating``: 1 again, 2 hard, 3 good, 4 easy."""
+    """``rating``: 1 again, 2 hard, 3 good, 4 easy. ``reviews``: those of the card that was shown."""
 
     model_config = ConfigDict(extra="forbid")
 
     rating: int
+    reviews: int
 
 
 @router.get("/cards/{lesson_id}")
@@ -52,7 +53,7 @@ def next_card(studio: TheStudio, lang: TheLang, lesson: str | None = None) -> di
     card = None
     if coming is not None:
         title = studio.course.lesson(coming.card.lesson).title.get(lang)
-        card = {**coming.card.to_json(lang), "lesson_title": title, "is_new": coming.is_new}
+        card = {**coming.card.to_json(lang), "lesson_title": title, "reviews": coming.reviews}
     return {
         "card": card,
         "left": reviews.counts(lesson).left,
@@ -63,15 +64,15 @@ def next_card(studio: TheStudio, lang: TheLang, lesson: str | None = None) -> di
 
 @router.post("/review/undo")
 def undo(studio: TheStudio) -> dict[str, Any]:
-    """``{"undone", "card"}``."""
-    card = studio.store.cards.undo()
-    return {"undone": card is not None, "card": card}
+    """``{"card"}``: the id of the card whose answer was taken back, ``null`` if there was none."""
+    return {"card": studio.store.cards.undo()}
 
 
 @router.post("/review/{card_id}")
 def answer(studio: TheStudio, card_id: str, rated: Rated) -> dict[str, Any]:
-    """``{"due"}``: when the card comes back."""
-    return {"due": studio.store.cards.answer(card_id, rated.rating).due.isoformat()}
+    """``{"due"}``: when the card comes back. Refused if another window has answered it meanwhile."""
+    memory = studio.store.cards.answer(card_id, rated.rating, reviews=rated.reviews)
+    return {"due": memory.due.isoformat()}
 
 
 def _state(state: CardState, lang: Lang) -> dict[str, Any]:

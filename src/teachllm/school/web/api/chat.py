@@ -38,12 +38,6 @@ class Question(BaseModel):
     context: Annotated[str, Field(max_length=200)] | None = None
 
 
-class Stop(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    thread: int | None = None
-
-
 @router.get("/threads")
 def threads(studio: TheStudio) -> dict[str, Any]:
     return {"threads": [thread.to_json() for thread in studio.store.threads()]}
@@ -62,13 +56,14 @@ def remove(studio: TheStudio, thread_id: int) -> dict[str, Any]:
 
 
 @router.post("/cancel")
-def cancel(studio: TheStudio, wanted: Stop) -> dict[str, Any]:
+def cancel(studio: TheStudio) -> dict[str, Any]:
     return {"cancelled": studio.model.stop()}
 
 
 @router.post("")
 async def ask(studio: TheStudio, lang: TheLang, question: Question) -> EventStream:
-    """Events: ``thread`` with its id; ``delta`` with ``text``; then ``done`` or ``error``.
+    """Events: ``thread`` with its id; ``delta`` with ``text``; then ``done`` with ``tokens`` and
+    ``tokens_per_second``, or ``error`` with ``message``.
 
     Closing the stream stops the answer. What was written of it is kept.
     """

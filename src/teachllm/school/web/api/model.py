@@ -14,7 +14,7 @@ router = APIRouter(prefix="/model")
 
 @router.get("")
 def status(studio: TheStudio, lang: TheLang) -> dict[str, Any]:
-    """``{"ready", "name", "title", "bytes", "message"}``."""
+    """``{"ready", "title", "bytes", "message"}``."""
     return studio.model.status(lang)
 
 

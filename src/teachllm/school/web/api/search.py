@@ -15,6 +15,6 @@ SHOWN = 20
 
 @router.get("")
 def search(studio: TheStudio, lang: TheLang, q: Annotated[str, Query(max_length=200)] = "") -> dict[str, Any]:
-    """``{"hits": [{"kind", "title", "lesson_id", "anchor", "snippet", …}]}``, best first."""
+    """``{"hits": […]}``, best first: see :meth:`teachllm.school.search.Hit.to_json`."""
     hits = find(q, lang, limit=SHOWN, notes=studio.store.notes())
     return {"hits": [hit.to_json() for hit in hits]}

@@ -24,8 +24,7 @@ const body = /** @type {HTMLElement|null} */ (document.querySelector("[data-less
 const lesson = document.body.dataset.lesson;
 let reading = { step() {}, anchor: () => null };
 if (body && lesson) {
-  const script = document.querySelector("#lesson-state");
-  const state = script ? JSON.parse(script.textContent) : {};
+  const state = JSON.parse(document.querySelector("#lesson-state").textContent);
   enablePhoneBar();
   reading = trackReading(body, lesson, state);
   import("./src/reading/notes.js").then(({ enableNotes }) => enableNotes(body, lesson, state));

@@ -1,29 +1,20 @@
 /** One card: the question, then the spoken answer, the follow-up and where it is shown. */
 import { h } from "../core/dom.js";
-import { prose } from "../core/server-html.js";
+import { fromServer } from "../core/server-html.js";
 import { t } from "../core/strings.js";
 
 /** @param {any} card @returns {HTMLElement} */
 export function answerOf(card) {
-  const box = h("div.answer", null, prose(card, "answer"));
-  if (card.followup?.question || card.followup?.question_html) {
-    const reveal = h("button.link", { type: "button", "aria-expanded": "false" }, t("cards.followup-reveal"));
-    const answer = h("div.followup-answer", { hidden: true }, prose(card.followup, "answer"));
-    reveal.addEventListener("click", () => { answer.hidden = false; reveal.remove(); });
-    box.append(h("div.followup", null, h("b", null, t("cards.followup")), prose(card.followup, "question"), reveal, answer));
-  }
-  const proof = proofAddress(card);
-  if (proof) box.append(h("p.proof", null, h("a", { href: proof }, t("cards.proof"))));
-  return box;
+  const reveal = h("button.link", { type: "button", "aria-expanded": "false" }, t("cards.followup-reveal"));
+  const answer = h("div.followup-answer", { hidden: true }, fromServer(card.followup.answer_html));
+  reveal.addEventListener("click", () => { answer.hidden = false; reveal.remove(); });
+  return h("div.answer", null, fromServer(card.answer_html),
+    h("div.followup", null, h("b", null, t("cards.followup")), fromServer(card.followup.question_html), reveal, answer),
+    h("p.proof", null, h("a", { href: proofAddress(card) }, t("cards.proof"))));
 }
 
-/** A section of the card's lesson, or the place of a symbol's code; `null` when the card names none. */
-export function proofAddress(card) {
-  if (card.proof_url) return card.proof_url;
-  const lesson = card.lesson ?? card.lesson_id;
-  if (!card.proof || !lesson) return null;
-  return `/lesson/${lesson}${card.proof.startsWith("#") ? card.proof : "#code"}`;
-}
+/** A section of the card's lesson, or where its code is shown. */
+const proofAddress = ({ lesson, proof }) => `/lesson/${lesson}${proof.startsWith("#") ? proof : "#code"}`;
 
 /** "Say it aloud": a clock of 90 seconds; it only counts. */
 export function speakingClock() {

@@ -1,7 +1,7 @@
 /** The cards of a lesson: to read through, to take into the reviews, and to review those that are due. */
 import { call } from "../core/api.js";
 import { fill, h } from "../core/dom.js";
-import { prose } from "../core/server-html.js";
+import { fromServer } from "../core/server-html.js";
 import { fromNow, t } from "../core/strings.js";
 import { toast } from "../core/toast.js";
 import { answerOf } from "./card.js";
@@ -19,13 +19,12 @@ export async function mount(element) {
 
   async function load() {
     const answer = await call("GET", `/api/cards/${encodeURIComponent(lesson)}`);
-    cards = answer.cards ?? answer;
-    show(answer);
+    cards = answer.cards;
+    show(answer.learning);
   }
 
-  function show(answer) {
-    const due = cards.filter(isDue).length;
-    const learning = answer.learning ?? cards.every((card) => card.due);
+  function show(learning) {
+    const due = cards.filter((card) => card.is_due).length;
     const review = h("button.button.primary", { type: "button", onclick: start }, t("cards.review-now", { n: due }));
     fill(actions, learning
       ? (due ? review : [h("span.state", null, t("cards.learning", { n: cards.length })), h("span.state", null, t("cards.none-due"))])
@@ -52,13 +51,10 @@ export async function mount(element) {
   }
 }
 
-const isDue = (card) => card.is_due ?? (card.due ? new Date(card.due).getTime() <= Date.now() : false);
-
 function row(card) {
-  const due = isDue(card);
-  const state = card.due ? (due ? h("span.due", null, t("cards.due")) : h("span.when", null, t("cards.due-at", { when: fromNow(card.due) }))) : null;
-  const level = card.difficulty ? h("span.level", { role: "img", "aria-label": t("cards.level", { n: card.difficulty }) }, "●".repeat(card.difficulty) + "○".repeat(Math.max(0, 3 - card.difficulty))) : null;
-  const details = h("details", null, h("summary", null, prose(card, "question"), h("span.card-state", null, level, state)));
+  const state = card.due ? (card.is_due ? h("span.due", null, t("cards.due")) : h("span.when", null, t("cards.due-at", { when: fromNow(card.due) }))) : null;
+  const level = h("span.level", { role: "img", "aria-label": t("cards.level", { n: card.difficulty }) }, "●".repeat(card.difficulty) + "○".repeat(3 - card.difficulty));
+  const details = h("details", null, h("summary", null, fromServer(card.question_html), h("span.card-state", null, level, state)));
   details.addEventListener("toggle", () => { if (/** @type {HTMLDetailsElement} */ (details).open && details.childElementCount === 1) details.append(answerOf(card)); });
   return h("li", { id: `card-${card.id}` }, details);
 }

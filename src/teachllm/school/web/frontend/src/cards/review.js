@@ -1,7 +1,7 @@
 /** Reviewing: question, answer, one of four ratings with the interval it leads to. Space, 1–4 and u on the keyboard. */
 import { call } from "../core/api.js";
 import { fill, h, isTyping } from "../core/dom.js";
-import { prose } from "../core/server-html.js";
+import { fromServer } from "../core/server-html.js";
 import { duration, fromNow, t } from "../core/strings.js";
 import { toast } from "../core/toast.js";
 import { answerOf, speakingClock } from "./card.js";
@@ -10,8 +10,7 @@ const RATINGS = [1, 2, 3, 4];
 
 /** The review page. @param {HTMLElement} element  the placeholder */
 export function mount(element) {
-  const lesson = element.dataset.lesson ?? new URLSearchParams(location.search).get("lesson");
-  return reviewSession(element, { lesson, onChange: updateBadge, onEnd: null });
+  return reviewSession(element, { lesson: element.dataset.lesson ?? null, onChange: updateBadge, onEnd: null });
 }
 
 /** The number of due cards in the bar follows. */
@@ -47,17 +46,16 @@ export async function reviewSession(box, { lesson, onChange, onEnd }) {
   }
 
   function show() {
-    onChange(state.left ?? 0);
+    onChange(state.left);
     if (!state.card) return showEnd();
     const { card } = state;
     const clock = speakingClock();
     const reveal = h("button.button.primary.reveal", { type: "button", onclick: open }, t("cards.reveal"));
-    const lessonId = card.lesson ?? card.lesson_id;
     fill(box, h("article.card", { "aria-label": t("cards.question") },
       h("div.card-head", null,
-        h("span", null, lessonId ? h("a", { href: `/lesson/${lessonId}#recall` }, card.lesson_title ? `${lessonId} ${card.lesson_title}` : lessonId) : null),
-        h("span", null, card.is_new ? h("span.new", null, t("cards.new")) : h("span.due", null, t("cards.due")), " · ", t("cards.left", { n: state.left ?? 1 }))),
-      h("div.question", { tabindex: "-1" }, prose(card, "question")),
+        h("span", null, h("a", { href: `/lesson/${card.lesson}#recall` }, `${card.lesson} ${card.lesson_title}`)),
+        h("span", null, card.reviews === 0 ? h("span.new", null, t("cards.new")) : h("span.due", null, t("cards.due")), " · ", t("cards.left", { n: state.left }))),
+      h("div.question", { tabindex: "-1" }, fromServer(card.question_html)),
       h("div.reveal-line", null, reveal, clock.element),
       h("div.answer-place", { "aria-live": "polite" })),
     h("p.keys", null, t("cards.keys"), h("span.sp"), h("button.link", { type: "button", onclick: undo }, t("undo")),
@@ -68,29 +66,28 @@ export async function reviewSession(box, { lesson, onChange, onEnd }) {
       revealed = true;
       clock.stop();
       box.querySelector(".reveal-line").remove();
-      fill(box.querySelector(".answer-place"), answerOf(card), ratings(state.intervals ?? card.intervals ?? []));
+      fill(box.querySelector(".answer-place"), answerOf(card), ratings(state.intervals));
       /** @type {HTMLElement|null} */ (box.querySelector(".rating[data-rating='3']"))?.focus({ preventScroll: true });
     }
     return undefined;
   }
 
   function ratings(intervals) {
-    return h("div.ratings", { role: "group", "aria-label": t("cards.how") }, h("p", null, t("cards.how")), h("div.rating-row", null, RATINGS.map((rating, index) => {
-      const interval = intervalText(intervals[index]);
-      return h("button.button.rating", { type: "button", dataset: { rating: String(rating) }, onclick: () => rate(rating) },
-        h("b", null, t(`cards.${rating}`)), interval ? h("small", null, interval) : null, h("kbd", { "aria-hidden": "true" }, String(rating)));
-    })));
+    return h("div.ratings", { role: "group", "aria-label": t("cards.how") }, h("p", null, t("cards.how")), h("div.rating-row", null, RATINGS.map((rating, index) =>
+      h("button.button.rating", { type: "button", dataset: { rating: String(rating) }, onclick: () => rate(rating) },
+        h("b", null, t(`cards.${rating}`)), h("small", null, duration(Math.max(60, intervals[index]))), h("kbd", { "aria-hidden": "true" }, String(rating))))));
   }
 
   async function rate(rating) {
     if (busy || !revealed) return;
     busy = true;
     try {
-      await call("POST", `/api/review/${encodeURIComponent(state.card.id)}`, { rating });
+      await call("POST", `/api/review/${encodeURIComponent(state.card.id)}`, { rating, reviews: state.card.reviews });
       count += 1;
       await next();
     } catch (error) {
       toast(error.message, { tone: "bad" });
+      if (error.status === 409) await next(); // answered in another window: this one goes on from there
     } finally {
       busy = false;
     }
@@ -100,15 +97,15 @@ export async function reviewSession(box, { lesson, onChange, onEnd }) {
     if (busy) return;
     busy = true;
     try {
-      const undone = await call("POST", "/api/review/undo", {});
-      if (undone?.undone === false || undone?.card === null) toast(t("cards.nothing-to-undo"));
+      const { card } = await call("POST", "/api/review/undo", {});
+      if (card === null) toast(t("cards.nothing-to-undo"));
       else {
         count = Math.max(0, count - 1);
         toast(t("cards.undone"), { ms: 1800 });
         await next();
       }
     } catch (error) {
-      toast(error.status === 404 || error.status === 409 ? t("cards.nothing-to-undo") : error.message);
+      toast(error.message, { tone: "bad" });
     } finally {
       busy = false;
     }
@@ -116,7 +113,7 @@ export async function reviewSession(box, { lesson, onChange, onEnd }) {
 
   function showEnd() {
     if (onEnd && !count) return end();
-    const due = state.next_due ?? null;
+    const due = state.next_due;
     fill(box, h("div.review-end", null, h("h2", null, t("cards.done")), count ? h("p", null, t("cards.done-count", { n: count })) : null,
       due ? h("p", null, t("cards.next-due", { when: fromNow(due) })) : null,
       h("p.keys", null, count ? h("button.link", { type: "button", onclick: undo }, t("undo")) : null, onEnd ? h("button.link", { type: "button", onclick: end }, t("close")) : null)));
@@ -142,13 +139,4 @@ export async function reviewSession(box, { lesson, onChange, onEnd }) {
       undo();
     }
   }
-}
-
-/** An interval as the server gives it: seconds, a date, or text. */
-function intervalText(interval) {
-  if (interval === undefined || interval === null) return "";
-  const value = typeof interval === "object" ? (interval.seconds ?? interval.due ?? interval.text) : interval;
-  if (typeof value === "number") return duration(Math.max(60, value));
-  const time = Date.parse(value);
-  return Number.isNaN(time) ? String(value) : duration(Math.max(60, (time - Date.now()) / 1000));
 }

@@ -45,8 +45,7 @@ export function chartView(chart) {
     element.querySelector(":scope > .chart-foot").hidden = toggle.hidden && note.hidden;
     if (data && showsTable) table(body, { ...data, title: shown.title, highlight_row: null });
     else if (DRAWN[shown.kind]) drawPicture();
-    else if (WRITTEN[shown.kind]) WRITTEN[shown.kind](body, shown);
-    else fill(body, h("p.problem", null, `? ${shown.kind}`));
+    else WRITTEN[shown.kind](body, shown);
   }
 
   function drawPicture() {

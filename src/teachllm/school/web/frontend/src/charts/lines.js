@@ -7,7 +7,7 @@ import { attributes, axes, axisWidth, clip, extent, join, layer, legend, textWid
 
 /** @param {SVGElement} root @param {any} chart @param {number} width @returns {number} the height */
 export function drawLines(root, chart, width) {
-  const names = chart.series.map((series) => series.name ?? "");
+  const names = chart.series.map((series) => series.name);
   const named = names.some(Boolean);
   const atEnds = named && width >= 460 && names.length > 1 && names.length <= 6 && Math.max(...names.map((name) => textWidth(name))) < width * 0.26;
   for (const name of ["grid", "axis", "marks", "curves", "ends", "legend", "reading"]) layer(root, name);

@@ -7,7 +7,7 @@ import { TONES } from "./plot.js";
 export function tokens(box, chart) {
   fill(box, chart.rows.map((row, index) => h("div.token-row", null,
     chart.labels ? h("div.token-label", null, chart.labels[index]) : null,
-    h("ol.tokens", { "aria-label": chart.labels?.[index] ?? chart.title ?? null },
+    h("ol.tokens", { "aria-label": chart.labels?.[index] ?? chart.title },
       row.length ? row.map((piece, position) => token(piece, position)) : h("li.none", null, t("chart.empty"))))));
 }
 

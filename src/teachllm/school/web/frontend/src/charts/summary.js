@@ -2,7 +2,7 @@
 import { readable, t } from "../core/strings.js";
 import { extent } from "./plot.js";
 
-/** @param {any} chart @returns {string} */
+/** Of a chart that is drawn. @param {any} chart @returns {string} */
 export function summary(chart) {
   const words = describe(chart);
   return [chart.title, words, chart.note].filter(Boolean).join(" ");
@@ -30,12 +30,8 @@ function describe(chart) {
       const [min, max] = extent(chart.values.flat());
       return t("chart.heatmap", { rows: chart.values.length, columns: chart.values[0]?.length ?? 0, min: readable(min), max: readable(max) });
     }
-    case "tokens": {
-      const pieces = chart.rows.map((row) => row.map((piece) => piece.text).join(" | ")).join("; ");
-      return t("chart.tokens", { n: chart.rows.reduce((sum, row) => sum + row.length, 0), pieces });
-    }
     default:
-      return chart.text ?? "";
+      throw new Error(`${chart.kind} is read as it stands`);
   }
 }
 

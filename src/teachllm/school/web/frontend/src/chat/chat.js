@@ -8,7 +8,7 @@ import { show as showModel } from "./model.js";
 
 /** @param {HTMLElement} element  the placeholder */
 export async function mount(element) {
-  const start = dataOf(element);
+  const { context, context_title: place } = dataOf(element);
   const log = h("div.chat-log", { role: "log", "aria-live": "off", "aria-label": t("chat.threads"), tabindex: "0" });
   const list = h("ul.threads");
   const model = h("div.model");
@@ -16,16 +16,15 @@ export async function mount(element) {
   const send = /** @type {HTMLButtonElement} */ (h("button.button.primary", { type: "submit" }, t("chat.send")));
   const stop = h("button.button", { type: "button", hidden: true, onclick: cancel }, t("chat.stop"));
   const said = h("span.sr", { role: "status" });
-  const context = start.context ?? new URLSearchParams(location.search).get("context");
   const form = h("form.chat-form", { onsubmit: (event) => { event.preventDefault(); ask(); } },
-    context ? h("p.about", null, t("chat.about", { place: start.context_title ?? context })) : null,
+    context ? h("p.about", null, t("chat.about", { place })) : null,
     input, h("div.actions", null, send, stop, h("span.state", null, t("chat.enter"))), said);
   fill(element,
     h("nav.thread-list", { "aria-label": t("chat.threads") }, h("button.button", { type: "button", onclick: () => openThread(null) }, t("chat.new")), list),
     h("section.conversation", { "aria-label": t("chat.model") }, model, log, form));
 
-  let thread = start.thread ?? null;
-  let threads = start.threads ?? [];
+  let thread = null;
+  let threads = [];
   let controller = null;
 
   input.addEventListener("keydown", (event) => {
@@ -35,8 +34,7 @@ export async function mount(element) {
   });
   call("GET", "/api/model").then(ready, () => {});
   await loadThreads();
-  await openThread(thread ?? start.open ?? null, start.messages);
-  if (start.draft) input.value = start.draft;
+  await openThread(null);
 
   function ready(status) {
     send.disabled = !status.ready;
@@ -45,32 +43,30 @@ export async function mount(element) {
 
   async function loadThreads() {
     try {
-      const answer = await call("GET", "/api/chat/threads");
-      threads = answer.threads ?? answer;
-    } catch { /* the list that came with the page stays */ }
+      ({ threads } = await call("GET", "/api/chat/threads"));
+    } catch { /* the list stays as it is */ }
     drawThreads();
   }
 
   function drawThreads() {
     fill(list, threads.map((one) => h("li", { class: one.id === thread ? "on" : null },
-      h("button.thread", { type: "button", "aria-current": one.id === thread ? "true" : null, onclick: () => openThread(one.id) }, h("span", null, one.title || t("chat.untitled")), h("time", null, one.updated ? fromNow(one.updated) : "")),
+      h("button.thread", { type: "button", "aria-current": one.id === thread ? "true" : null, onclick: () => openThread(one.id) }, h("span", null, one.title || t("chat.untitled")), h("time", null, fromNow(one.updated))),
       h("button.close", { type: "button", "aria-label": t("chat.delete", { title: one.title || t("chat.untitled") }), onclick: () => remove(one) }, "×"))));
   }
 
-  async function openThread(id, known) {
+  async function openThread(id) {
     controller?.abort();
     thread = id;
     drawThreads();
-    let messages = known ?? [];
-    if (id !== null && !known) {
+    let messages = [];
+    if (id !== null) {
       try {
-        const answer = await call("GET", `/api/chat/threads/${encodeURIComponent(id)}`);
-        messages = answer.messages ?? answer;
+        ({ messages } = await call("GET", `/api/chat/threads/${encodeURIComponent(id)}`));
       } catch (error) {
         toast(error.message, { tone: "bad" });
       }
     }
-    fill(log, messages.length ? messages.map((message) => messageView(message.role, message.text ?? message.content).element) : h("p.empty", null, t("chat.empty")));
+    fill(log, messages.length ? messages.map((message) => messageView(message.role, message.text).element) : h("p.empty", null, t("chat.empty")));
     log.scrollTop = log.scrollHeight;
     if (matchMedia("(pointer: fine)").matches) input.focus({ preventScroll: true });
   }
@@ -93,19 +89,19 @@ export async function mount(element) {
     let finished = false;
     try {
       for await (const event of stream("POST", "/api/chat", { thread, text, context }, { signal: mine.signal })) {
-        const kind = event.event ?? event.type;
-        if (event.thread !== undefined && event.thread !== null && thread === null) thread = event.thread;
-        if (kind === "delta") {
+        if (event.event === "thread") {
+          thread = event.thread;
+        } else if (event.event === "delta") {
           if (!whole) answer.state("");
-          whole += event.text ?? event.delta ?? "";
+          whole += event.text;
           const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
           answer.text(whole);
           if (atEnd) log.scrollTop = log.scrollHeight;
-        } else if (kind === "error") {
+        } else if (event.event === "error") {
           throw new Error(event.message);
-        } else if (kind === "done") {
+        } else if (event.event === "done") {
           finished = true;
-          answer.state(event.tokens ? t("chat.speed", { n: event.tokens, speed: Math.round(event.tokens_per_second ?? event.tokens / event.seconds) }) : "");
+          answer.state(event.tokens ? t("chat.speed", { n: event.tokens, speed: Math.round(event.tokens_per_second) }) : "");
           said.textContent = whole;
         }
       }
@@ -123,7 +119,7 @@ export async function mount(element) {
   }
 
   function cancel() {
-    call("POST", "/api/chat/cancel", { thread }).catch(() => {});
+    call("POST", "/api/chat/cancel", {}).catch(() => {});
     controller?.abort();
   }
 

@@ -11,22 +11,22 @@ export async function mount(element) {
 
 /**
  * @param {HTMLElement} element
- * @param {any} status  `{ready, name, bytes, message}`
+ * @param {any} status  `{ready, title, bytes, message}`
  * @param {() => void} onReady
  */
 export function show(element, status, onReady) {
-  const name = status.title ?? status.name ?? "";
+  const line = h("p.model-line", null, h("b", null, status.title), " ", status.message);
   if (status.ready) {
-    fill(element, h("p.model-line", null, h("b", null, name), " ", t("model.ready")));
+    fill(element, line);
     return;
   }
   const bar = h("div.bar-fill");
-  const track = h("div.bar-track", { role: "progressbar", "aria-label": name, "aria-valuemin": "0", "aria-valuemax": "100" }, bar);
+  const track = h("div.bar-track", { role: "progressbar", "aria-label": status.title, "aria-valuemin": "0", "aria-valuemax": "100" }, bar);
   const words = h("span", { role: "status" });
   const progress = h("div.progress", { hidden: true }, track, h("div.bar-words", null, words));
   const problem = h("p.problem", { role: "alert", hidden: true });
-  const button = h("button.button.primary", { type: "button", onclick: get }, t("model.fetch", { size: size(status.bytes ?? status.size ?? 0) }));
-  fill(element, h("p.model-line", null, h("b", null, name), " ", status.message ?? t("model.missing")), button, progress, problem);
+  const button = h("button.button.primary", { type: "button", onclick: get }, t("model.fetch", { size: size(status.bytes) }));
+  fill(element, line, button, progress, problem);
 
   async function get() {
     button.hidden = true;

@@ -56,11 +56,8 @@ export function fill(element, ...children) {
   return element;
 }
 
-/** The JSON that the server put into a placeholder; `{}` when there is none. */
-export function dataOf(element) {
-  const script = element.querySelector(':scope > script[type="application/json"]');
-  return script ? JSON.parse(script.textContent) : {};
-}
+/** The JSON that the server put into a placeholder. */
+export const dataOf = (element) => JSON.parse(element.querySelector(':scope > script[type="application/json"]').textContent);
 
 let count = 0;
 /** An id that no other element of the page has. */

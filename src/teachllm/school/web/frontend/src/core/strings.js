@@ -48,7 +48,6 @@ export const STRINGS = {
   "chart.points": ["散点图，{n} 个点。", "Scatter of {n} points."],
   "chart.arrows": ["{n} 个从原点出发的箭头。", "{n} arrows from the origin."],
   "chart.heatmap": ["热力图，{rows} 行 {columns} 列，从 {min} 到 {max}。", "Heat map of {rows} rows and {columns} columns, from {min} to {max}."],
-  "chart.tokens": ["{n} 个片段：{pieces}", "{n} pieces: {pieces}"],
 
   "lab.run": ["运行", "Run"],
   "lab.again": ["再跑一次", "Run again"],
@@ -202,10 +201,8 @@ export const STRINGS = {
   "chat.about": ["关于：{place}", "About: {place}"],
   "chat.enter": ["回车发送，Shift+回车换行", "Enter sends, Shift+Enter breaks the line"],
 
-  "model.missing": ["模型还没有下载。", "The model is not here yet."],
   "model.fetch": ["下载模型（{size}）", "Fetch the model ({size})"],
   "model.fetching": ["正在下载：{done} / {total}", "Fetching: {done} of {total}"],
-  "model.ready": ["模型已就绪。", "The model is ready."],
   "model.failed": ["没有下载成功：{message}", "It could not be fetched: {message}"],
 
   "settings.saved": ["已保存", "Saved"],

@@ -1,7 +1,7 @@
 /** An exercise: the hole in the real code, its hints, its verdicts, and afterwards the stack's own version beside it. */
 import { call } from "../core/api.js";
-import { dataOf, fill, h, withCode } from "../core/dom.js";
-import { fromServer, prose } from "../core/server-html.js";
+import { fill, h, withCode } from "../core/dom.js";
+import { fromServer } from "../core/server-html.js";
 import { duration, fromNow, t } from "../core/strings.js";
 import { toast } from "../core/toast.js";
 import { draftKeeper } from "./draft.js";
@@ -12,7 +12,7 @@ import { verdictPanel } from "./verdict.js";
 export async function mount(element) {
   const lesson = element.dataset.lesson;
   const path = `/api/exercise/${encodeURIComponent(lesson)}`;
-  const exercise = { ...dataOf(element), ...await call("GET", path) };
+  const exercise = await call("GET", path);
 
   const host = h("div.editor-host");
   const saved = h("span.state.saved", { role: "status" }, t("exercise.draft-clean"));
@@ -21,16 +21,16 @@ export async function mount(element) {
   const running = h("span.state", { role: "status" });
   const submitButton = h("button.button.primary", { type: "button", onclick: submit, title: "⌘/Ctrl ↵" }, t("exercise.submit"));
   const cancelButton = h("button.button", { type: "button", hidden: true, onclick: cancel }, t("cancel"));
-  const hints = hintList(path, exercise.hints_count ?? 0);
+  const hints = hintList(path, exercise.hints_count);
   const after = h("div.after");
   const past = h("div.past");
   const badge = h("span.badge", { hidden: !exercise.passed }, t("exercise.passed-before"));
   let busy = false;
-  let submissions = exercise.submissions ?? [];
+  let submissions = exercise.submissions;
 
   fill(element,
-    h("div.cap", null, h("b", null, t("exercise.title", { lesson }), exercise.title ? ` · ${exercise.title}` : null), h("span", null, badge, h("code", null, exercise.symbol?.split(":").at(-1) ?? ""))),
-    h("div.task", null, exercise.task_html ? fromServer(exercise.task_html) : prose(exercise, "task")),
+    h("div.cap", null, h("b", null, t("exercise.title", { lesson }), ` · ${exercise.title}`), h("span", null, badge, h("code", null, exercise.symbol.split(":").at(-1)))),
+    h("div.task", null, fromServer(exercise.task_html)),
     host,
     h("div.actions", null, submitButton, cancelButton, hints.button, h("button.link", { type: "button", onclick: reset }, t("exercise.reset")), running, h("span.sp"), saved),
     hints.element, verdictBox, after, past);
@@ -45,7 +45,7 @@ export async function mount(element) {
   });
   host.title = t("exercise.escape");
   if (unsent !== null) drafts.changed(unsent);
-  else if (exercise.draft !== null && exercise.draft !== undefined) drafts.say("exercise.draft-saved");
+  else if (exercise.draft !== null) drafts.say("exercise.draft-saved");
   if (exercise.passed) showAfter();
   showPast();
 
@@ -128,10 +128,10 @@ export async function mount(element) {
     const open = past.querySelector("details")?.open ?? false;
     fill(past, h("details", { open }, h("summary", null, t("exercise.history", { n: submissions.length })),
       h("ol", null, submissions.slice(0, 30).map((submission) => h("li", null,
-        h("span", { class: submission.verdict?.passed ?? submission.passed ? "good" : "bad" }, t(`exercise.status.${submission.verdict?.status ?? submission.status}`)),
-        h("span.why", null, withCode(submission.verdict?.diagnosis ?? "")),
+        h("span", { class: submission.verdict.passed ? "good" : "bad" }, t(`exercise.status.${submission.verdict.status}`)),
+        h("span.why", null, withCode(submission.verdict.diagnosis ?? "")),
         h("time", null, fromNow(submission.created)),
-        submission.source ? h("button.link", { type: "button", onclick: () => putBack(submission.source) }, t("exercise.history-load")) : null)))));
+        h("button.link", { type: "button", onclick: () => putBack(submission.source) }, t("exercise.history-load")))))));
   }
 
   function putBack(source) {
@@ -152,7 +152,7 @@ function hintList(path, count) {
       const hint = await call("GET", `${path}/hint/${shown}`);
       shown += 1;
       list.hidden = false;
-      list.append(h("li", null, h("b", null, t("exercise.hint", { n: shown, count })), hint.html ? fromServer(hint.html) : prose({ hint: hint.text ?? hint.hint, hint_html: hint.hint_html }, "hint")));
+      list.append(h("li", null, h("b", null, t("exercise.hint", { n: shown, count })), fromServer(hint.html)));
       button.textContent = t("exercise.hint-more");
       button.hidden = shown >= count;
     } catch (error) {

@@ -39,6 +39,6 @@ function item(check, withDiagnosis) {
 }
 
 function output(text) {
-  if (!text?.trim()) return null;
+  if (!text.trim()) return null;
   return h("details.output", { open: true }, h("summary", null, t("exercise.output")), h("pre", { tabindex: "0" }, text));
 }

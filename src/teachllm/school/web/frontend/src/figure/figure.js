@@ -18,9 +18,9 @@ export function mount(element) {
   const state = h("span.state", { role: "status" });
   const problem = h("div.problem", { role: "alert", hidden: true });
   const reset = /** @type {HTMLButtonElement} */ (h("button.link", { type: "button", hidden: true, onclick: () => { panel.reset(); changed(); } }, t("figure.reset")));
-  const panel = controlPanel(spec.controls ?? [], changed);
+  const panel = controlPanel(spec.controls, changed);
   const fieldset = /** @type {HTMLFieldSetElement} */ (h("fieldset.panel", { "aria-label": spec.title }, panel.element, reset));
-  fieldset.hidden = !(spec.controls ?? []).length;
+  fieldset.hidden = !spec.controls.length;
   const inner = h("div.inner");
 
   let request = null;
@@ -60,7 +60,7 @@ export function mount(element) {
 
   const open = () => { fieldset.disabled = false; fieldset.removeAttribute("title"); element.classList.remove("locked"); };
   const question = spec.prediction
-    ? predictionBox(spec.prediction, { path: `${path}/predict`, kept: spec.predicted ?? null, onOpen: open })
+    ? predictionBox(spec.prediction, { path: `${path}/predict`, kept: spec.predicted, onOpen: open })
     : null;
   if (question && !spec.predicted) {
     fieldset.disabled = true;
@@ -70,6 +70,6 @@ export function mount(element) {
   fill(inner, h("div.cap", null, h("b", null, spec.title), h("span", null, state, spec.computed_by ? t("figure.computed", { symbol: spec.computed_by }) : null)), question, fieldset, charts, problem);
   element.setAttribute("aria-label", spec.title);
   fill(element, inner);
-  if (spec.initial?.length || spec.initial?.charts) drawCharts(spec.initial.charts ?? spec.initial);
+  if (spec.initial) drawCharts(spec.initial.charts);
   else compute();
 }

@@ -6,12 +6,12 @@ import { niceStep, shownValue, sliderScale } from "./scale.js";
 
 /**
  * @param {any} question  JSON of the prediction
- * @param {{path: string, kept: any, onOpen: () => void}} options  `kept`: an earlier judgement `{answer_given, …}` or null
+ * @param {{path: string, kept: any, onOpen: () => void}} options  `kept`: an earlier judgement, if there is one
  * @returns {HTMLElement}
  */
 export function predictionBox(question, { path, kept, onOpen }) {
   const box = h("div.predict");
-  if (kept) judged(kept.given, kept);
+  if (kept) judged(kept);
   else ask();
   return box;
 
@@ -26,7 +26,7 @@ export function predictionBox(question, { path, kept, onOpen }) {
     async function send(answer) {
       for (const button of box.querySelectorAll("button, input")) button.disabled = true;
       try {
-        judged(answer, await call("POST", path, { answer }));
+        judged(await call("POST", path, { answer }));
         onOpen();
       } catch (error) {
         for (const button of box.querySelectorAll("button, input")) button.disabled = false;
@@ -57,19 +57,20 @@ export function predictionBox(question, { path, kept, onOpen }) {
     }
   }
 
-  function judged(given, judgement) {
+  function judged(judgement) {
+    const { given } = judgement;
     box.className = `predict judged ${judgement.right ? "right" : "wrong"}`;
-    const guess = given === null || given === undefined ? null : question.kind === "choice" ? question.choices[given] : `${readable(given)}${question.unit ? ` ${question.unit}` : ""}`;
+    const guess = question.kind === "choice" ? question.choices[given] : `${readable(given)}${question.unit ? ` ${question.unit}` : ""}`;
     fill(box,
       h("p.question", null, question.question),
-      h("p.outcome", { role: "status" }, h("b", null, outcome(question, judgement)), " ", guess === null ? null : h("span.given", null, t("figure.your-guess", { guess }))),
+      h("p.outcome", { role: "status" }, h("b", null, outcome(question, judgement)), " ", h("span.given", null, t("figure.your-guess", { guess }))),
       h("p.explain", null, judgement.explain),
       h("button.link", { type: "button", onclick: ask }, t("figure.again")));
   }
 }
 
 function outcome(question, judgement) {
-  const answer = judgement.answer_text ?? (question.kind === "choice" ? question.choices[judgement.answer] : readable(judgement.answer));
+  const answer = judgement.answer_text;
   if (question.kind === "choice") return judgement.right ? t("figure.right") : t("figure.wrong", { answer });
   const off = `${readable(Math.abs(judgement.off_by))}${question.unit ? ` ${question.unit}` : ""}`;
   if (Math.abs(judgement.off_by) < 1e-12) return t("figure.right");

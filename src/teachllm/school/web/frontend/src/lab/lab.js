@@ -11,9 +11,9 @@ export function mount(element) {
   const { lesson, name } = element.dataset;
   const spec = dataOf(element);
   const base = `/api/lab/${encodeURIComponent(lesson)}/${encodeURIComponent(name)}`;
-  const panel = controlPanel(spec.controls ?? [], () => {});
+  const panel = controlPanel(spec.controls, () => {});
   const fieldset = /** @type {HTMLFieldSetElement} */ (h("fieldset.panel", { "aria-label": spec.title }, panel.element));
-  fieldset.hidden = !(spec.controls ?? []).length;
+  fieldset.hidden = !spec.controls.length;
   const results = resultsView();
   const status = h("span.state", { role: "status" });
   const problem = h("div.problem", { role: "alert", hidden: true });
@@ -26,8 +26,8 @@ export function mount(element) {
   let cancelled = false;
 
   element.setAttribute("aria-label", spec.title);
-  fill(element, h("div.cap", null, h("b", null, spec.title), h("span", null, t("lab.about", { time: duration(spec.seconds ?? 60) }))),
-    spec.summary ? h("p.summary", null, spec.summary) : null, fieldset,
+  fill(element, h("div.cap", null, h("b", null, spec.title), h("span", null, t("lab.about", { time: duration(spec.seconds) }))),
+    h("p.summary", null, spec.summary), fieldset,
     h("div.actions", null, run, cancel, mine.element, status), results.progress, problem, results.element);
   element.addEventListener("teachllm:mine", () => { mine.allow(true); mine.set(true); start(); });
   document.addEventListener("teachllm:draft", (event) => { if (event.detail.lesson === lesson) mine.allow(event.detail.passed); });
@@ -35,13 +35,13 @@ export function mount(element) {
 
   async function restore() {
     try {
-      const last = spec.last ?? await call("GET", `${base}/last`);
-      if (controller || !last?.events?.length) return;
-      if (last.args) panel.set(last.args);
+      const last = await call("GET", `${base}/last`);
+      if (controller || last === null) return;
+      panel.set(last.args);
       results.clear();
       for (const event of last.events) results.take(event, true);
       results.progress.hidden = true;
-      if (last.finished ?? last.when) status.textContent = t(last.mine ? "lab.last-mine" : "lab.last", { when: fromNow(last.finished ?? last.when) });
+      status.textContent = t(last.mine ? "lab.last-mine" : "lab.last", { when: fromNow(last.finished) });
       run.textContent = t("lab.again");
     } catch { /* nothing to restore; running still works */ }
   }
@@ -76,7 +76,7 @@ export function mount(element) {
       return true;
     }
     if (event.event === "cancelled") { cancelled = true; return true; }
-    if (event.event === "error") { fail(event.message, event.traceback ?? event.details); return true; }
+    if (event.event === "error") { fail(event.message, event.traceback); return true; }
     if (status.textContent === t("lab.starting")) status.textContent = "";
     results.take(event);
     return false;

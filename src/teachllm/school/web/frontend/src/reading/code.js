@@ -15,10 +15,8 @@ export function enableCopying(root = document) {
 }
 
 function codeOf(button) {
-  if (button.dataset.copy) return button.dataset.copy;
-  const pre = button.closest(".codebox")?.querySelector("pre")?.cloneNode(true);
-  if (!pre) return "";
-  for (const remark of pre.querySelectorAll(".remark, [data-remark-text], .linenos")) remark.remove();
+  const pre = button.closest(".codebox").querySelector("pre").cloneNode(true);
+  for (const remark of pre.querySelectorAll(".remark")) remark.remove();
   return pre.textContent;
 }
 

@@ -41,8 +41,8 @@ function enable(item) {
       await call("DELETE", `/api/notes/${encodeURIComponent(item.dataset.note)}`);
       item.hidden = true;
       toast(t("notes.deleted"), { ms: 9000, undo: async () => {
-        const made = await call("POST", "/api/notes", { lesson: item.dataset.lesson, anchor: item.dataset.anchor, quote: item.dataset.quote ?? "", text: text.textContent });
-        item.dataset.note = made.id ?? made.note?.id;
+        const made = await call("POST", "/api/notes", { lesson: item.dataset.lesson, anchor: item.dataset.anchor, quote: item.dataset.quote, text: text.textContent });
+        item.dataset.note = made.id;
         item.hidden = false;
       } });
     } catch (error) {

@@ -10,8 +10,8 @@ const BLOCKS = "p, li, blockquote, .ask, .idea, .math[data-display='1'], table, 
 /** @param {HTMLElement} body @param {string} lesson @param {any} state  from `#lesson-state` */
 export function enableNotes(body, lesson, state) {
   const sections = sectionsOf(body);
-  const notes = [...(state.notes ?? [])];
-  const bookmarks = new Set((state.bookmarks ?? []).map((one) => (typeof one === "string" ? one : one.anchor)));
+  const notes = [...state.notes];
+  const bookmarks = new Set(state.bookmarks);
   for (const section of sections) addBookmarkButton(section);
   for (const note of notes) showNote(note);
   paintQuotes();
@@ -61,7 +61,7 @@ export function enableNotes(body, lesson, state) {
         try {
           if (note.id === null) {
             const made = await call("POST", "/api/notes", { lesson, anchor: note.anchor, quote: note.quote, text });
-            note.id = made.id ?? made.note?.id;
+            note.id = made.id;
             notes.push(note);
           } else await call("PUT", `/api/notes/${encodeURIComponent(note.id)}`, { text });
           note.text = text;
@@ -95,7 +95,7 @@ export function enableNotes(body, lesson, state) {
     async function restore() {
       try {
         const made = await call("POST", "/api/notes", { lesson, anchor: note.anchor, quote: note.quote, text: note.text });
-        note.id = made.id ?? made.note?.id;
+        note.id = made.id;
         notes.push(note);
         block.after(element);
         show();

@@ -5,12 +5,11 @@
  * @returns {{anchor: string, heading: HTMLElement, characters: number, box: () => {top: number, bottom: number}}[]}
  */
 export function sectionsOf(body) {
-  const headings = /** @type {HTMLElement[]} */ ([...body.querySelectorAll("h2[id], section[data-section] > h2, section[id] > h2")]);
+  const headings = /** @type {HTMLElement[]} */ ([...body.querySelectorAll("section[data-section] > h2")]);
   return headings.map((heading, index) => {
     const next = headings[index + 1];
-    const anchor = heading.id || heading.closest("section").id || heading.closest("section").dataset.section;
     return {
-      anchor,
+      anchor: heading.parentElement.id,
       heading,
       characters: textBetween(heading, next, body).length,
       box: () => ({

@@ -5,9 +5,7 @@ let bubble = null;
 let owner = null;
 
 export function enableTerms(root = document) {
-  for (const term of root.querySelectorAll(".term[data-definition]")) {
-    if (!term.matches("a[href], button")) term.tabIndex = 0;
-  }
+  for (const term of root.querySelectorAll(".term[data-definition]")) term.tabIndex = 0;
   root.addEventListener("pointerover", (event) => {
     const term = event.target.closest?.(".term[data-definition]");
     if (term) show(term);
@@ -24,7 +22,7 @@ function show(term) {
   hide();
   owner = term;
   bubble = h("div.term-bubble", { role: "tooltip", id: uniqueId("term") },
-    term.dataset.title ? h("b", null, term.dataset.title) : null, term.dataset.definition);
+    h("b", null, term.dataset.title), term.dataset.definition);
   document.body.append(bubble);
   term.setAttribute("aria-describedby", bubble.id);
   place();

@@ -11,8 +11,8 @@ const THINGS = ["read", "moved", "ran", "wrote", "recalled", "asked"];
 /** @param {HTMLElement} body @param {string} lesson @param {any} state  from `#lesson-state` */
 export function trackReading(body, lesson, state) {
   const sections = sectionsOf(body);
-  const links = new Map([...document.querySelectorAll("[data-toc] a[href^='#']")].filter((link) => !link.closest("[data-six]")).map((link) => [decodeURIComponent(link.hash.slice(1)), link]));
-  const tracker = dwellTracker(sections, language(), state.read ?? []);
+  const links = new Map([...document.querySelectorAll("[data-toc] a")].map((link) => [decodeURIComponent(link.hash.slice(1)), link]));
+  const tracker = dwellTracker(sections, language(), state.read);
   for (const anchor of tracker.read) links.get(anchor)?.closest("li")?.classList.add("read");
   const savePlace = debounce((anchor) => save(`position-${lesson}`, { method: "POST", path: "/api/progress/position", body: { lesson, anchor } }).catch(() => {}), 1200);
   let current = null;
@@ -52,7 +52,7 @@ export function trackReading(body, lesson, state) {
   document.addEventListener("teachllm:progress", refresh);
   setInterval(tick, 1000);
   look();
-  if (state.six) showSix(state.six);
+  showSix(state.six);
 
   return {
     /** Section before or after the present one (keys [ and ]). */
@@ -74,7 +74,7 @@ function mark(link, on) {
   else link.removeAttribute("aria-current");
   const item = link.closest("li");
   item?.classList.toggle("on", on);
-  const rail = link.closest("[data-toc-scroll], .rail");
+  const rail = link.closest("[data-toc-scroll]");
   if (on && rail && rail.scrollHeight > rail.clientHeight) item?.scrollIntoView({ block: "nearest" });
 }
 
@@ -85,7 +85,7 @@ export function showSix(six) {
     for (const thing of THINGS) {
       const item = /** @type {HTMLElement|null} */ (list.querySelector(`[data-thing="${thing}"]`));
       if (!item) continue;
-      const share = Math.max(0, Math.min(1, six[thing] ?? 0));
+      const share = Math.max(0, Math.min(1, six[thing]));
       item.style.setProperty("--p", String(Math.round(share * 100)));
       item.classList.toggle("done", share >= 0.999);
       item.classList.toggle("begun", share > 0 && share < 0.999);

@@ -6,20 +6,12 @@ import { dialogHead, openDialog } from "./overlay.js";
 export function enablePhoneBar() {
   const six = document.querySelector("[data-six]");
   const toc = document.querySelector("[data-toc]");
-  for (const button of document.querySelectorAll("[data-toc-open]")) button.addEventListener("click", () => openSheet(toc, six));
-  if (!six || document.querySelector(".phone-bar")) return;
-  const copy = /** @type {HTMLElement} */ (six.cloneNode(true));
-  copy.removeAttribute("id");
-  const bar = h("nav.phone-bar", { "aria-label": t("six.title") }, copy,
-    toc ? h("button.button", { type: "button", "aria-haspopup": "dialog", onclick: () => openSheet(toc, six) }, t("toc.title")) : null);
-  document.body.append(bar);
+  document.body.append(h("nav.phone-bar", { "aria-label": t("six.title") }, six.cloneNode(true),
+    h("button.button", { type: "button", "aria-haspopup": "dialog", onclick: () => openSheet(toc, six) }, t("toc.title"))));
   document.body.classList.add("has-phone-bar");
 }
 
 function openSheet(toc, six) {
-  const contents = toc?.cloneNode(true);
-  const things = six?.cloneNode(true);
-  for (const copy of [contents, things]) /** @type {HTMLElement|undefined} */ (copy)?.removeAttribute?.("id");
-  const dialog = openDialog("sheet", t("toc.title"), dialogHead(t("toc.title")), contents ?? "", things ?? "");
+  const dialog = openDialog("sheet", t("toc.title"), dialogHead(t("toc.title")), toc.cloneNode(true), six.cloneNode(true));
   dialog.addEventListener("click", (event) => { if (/** @type {HTMLElement} */ (event.target).closest("a")) dialog.close(); });
 }

@@ -4,8 +4,6 @@ import { debounce, fill, h } from "../core/dom.js";
 import { t } from "../core/strings.js";
 import { openDialog } from "./overlay.js";
 
-const KINDS = ["lesson", "card", "code", "glossary", "note"];
-
 export function enableSearch() {
   for (const button of document.querySelectorAll("[data-search-open]")) {
     button.addEventListener("click", (event) => { event.preventDefault(); openSearch(); });
@@ -32,7 +30,7 @@ export function openSearch(query = "") {
     const mine = request = new AbortController();
     try {
       const answer = await call("GET", `/api/search?q=${encodeURIComponent(words)}`, undefined, { signal: mine.signal });
-      if (request === mine) show(answer.hits ?? answer, words);
+      if (request === mine) show(answer.hits, words);
     } catch (error) {
       if (!wasAborted(error)) fill(list, h("p.problem", null, error.message));
     }
@@ -82,20 +80,8 @@ export function openSearch(query = "") {
   if (query) look();
 }
 
-/** Where a hit leads: the server's own address, or lesson and section. */
-export function hitAddress(hit) {
-  if (hit.url) return hit.url;
-  const anchor = hit.anchor ? `#${encodeURIComponent(hit.anchor)}` : "";
-  return hit.lesson_id ? `/lesson/${hit.lesson_id}${anchor}` : `/search?q=${encodeURIComponent(hit.title)}`;
-}
-
 function hitLink(hit, index) {
-  const snippet = hit.snippet_html_safe_parts ?? hit.snippet ?? [];
-  const kind = KINDS.includes(hit.kind) ? t(`search.kind.${hit.kind}`) : hit.kind;
-  return h("a.hit", { href: hitAddress(hit), role: "option", id: `hit-${index}`, "aria-selected": "false", tabindex: "-1", lang: hit.lang ?? null },
-    h("span.hit-title", null, h("b", null, [hit.lesson_id, hit.title].filter(Boolean).join(" ")), hit.section_title && hit.section_title !== hit.title ? h("span", null, ` › ${hit.section_title}`) : null, h("small", null, kind)),
-    h("span.snippet", null, snippet.map((part) => {
-      const [text, match] = Array.isArray(part) ? part : [part.text, part.is_match ?? part.match];
-      return match ? h("mark", null, text) : text;
-    })));
+  return h("a.hit", { href: hit.url, role: "option", id: `hit-${index}`, "aria-selected": "false", tabindex: "-1", lang: hit.lang },
+    h("span.hit-title", null, h("b", null, [hit.lesson_id, hit.title].filter(Boolean).join(" ")), hit.section_title && hit.section_title !== hit.title ? h("span", null, ` › ${hit.section_title}`) : null, h("small", null, t(`search.kind.${hit.kind}`))),
+    h("span.snippet", null, hit.snippet.map(([text, match]) => (match ? h("mark", null, text) : text))));
 }

@@ -11,13 +11,12 @@ export function enableSettings() {
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("change", async (event) => {
       const input = /** @type {HTMLInputElement} */ (event.target);
-      const value = input.type === "checkbox" ? input.checked : input.type === "range" || input.type === "number" ? Number(input.value) : input.value;
-      if (input.name === "theme") document.documentElement.dataset.theme = String(value);
+      const value = input.type === "number" ? Number(input.value) : input.value;
       try {
-        if (input.name === "theme") setTheme(String(value));
+        if (input.name === "theme") setTheme(input.value);
         else await call("POST", "/api/settings", { [input.name]: value });
         state.textContent = t("settings.saved");
-        if (input.name === "lang" || input.dataset.reload !== undefined) location.reload();
+        if (input.name === "lang") location.reload();
       } catch (error) {
         state.textContent = t("settings.failed", { message: error.message });
       }

@@ -5,18 +5,18 @@ import { dialogHead, openDialog } from "./overlay.js";
 import { openSearch } from "./search.js";
 import { nextTheme } from "./theme.js";
 
-/** @param {{step?: (direction: number) => void}} [reading]  the lesson's tracker, on lesson pages */
-export function enableShortcuts(reading = {}) {
+/** @param {{step: (direction: number) => void}} reading  the lesson's tracker; on other pages it takes no step */
+export function enableShortcuts(reading) {
   let prefix = null;
   let timer = 0;
   const follow = (selector) => /** @type {HTMLElement|null} */ (document.querySelector(selector))?.click();
   const go = (relation) => {
-    const link = /** @type {HTMLLinkElement|null} */ (document.querySelector(`link[rel="${relation}"], a[rel="${relation}"]`));
+    const link = /** @type {HTMLAnchorElement|null} */ (document.querySelector(`a[rel="${relation}"]`));
     if (link) location.href = link.href;
   };
   const keys = {
     "?": showShortcuts, "/": () => openSearch(), n: () => go("next"), p: () => go("prev"),
-    "]": () => reading.step?.(1), "[": () => reading.step?.(-1), t: nextTheme, l: () => follow("[data-language-switch]"),
+    "]": () => reading.step(1), "[": () => reading.step(-1), t: nextTheme, l: () => follow("[data-language-switch]"),
     "g h": () => { location.href = "/"; }, "g r": () => { location.href = "/review"; }, "g c": () => { location.href = "/chat"; },
   };
 

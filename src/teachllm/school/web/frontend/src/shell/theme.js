@@ -13,7 +13,7 @@ export function enableTheme() {
 }
 
 export function nextTheme() {
-  const now = document.documentElement.dataset.theme ?? "auto";
+  const now = document.documentElement.dataset.theme;
   setTheme(ORDER[(ORDER.indexOf(now) + 1) % ORDER.length]);
   toast(t("theme.now", { theme: t(`theme.${document.documentElement.dataset.theme}`) }), { ms: 1800 });
 }
@@ -26,7 +26,7 @@ export function setTheme(theme) {
 }
 
 function label() {
-  const name = t("theme.now", { theme: t(`theme.${document.documentElement.dataset.theme ?? "auto"}`) });
+  const name = t("theme.now", { theme: t(`theme.${document.documentElement.dataset.theme}`) });
   for (const button of document.querySelectorAll("[data-theme-switch]")) {
     button.setAttribute("aria-label", name);
     button.setAttribute("title", name);
