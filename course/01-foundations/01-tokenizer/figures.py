@@ -136,7 +136,10 @@ def shown(token: bytes) -> str:
 
 def in_table(token: bytes) -> str:
     """A token for a cell of a table, its white space visible as in a strip of tokens."""
-    return shown(token).translate({ord(" "): "·", ord("\n"): "↵", ord("\t"): "→"})
+    try:
+        return token.decode().translate({ord(" "): "·", ord("\n"): "↵", ord("\t"): "→"})
+    except UnicodeDecodeError:
+        return shown(token)
 
 
 # The worked example -------------------------------------------------------------------------------------
@@ -284,10 +287,10 @@ def replay(text: str, mix: str) -> tuple[list[list[bytes]], list[Merge]]:
         pieces = [merge_pair(piece, first.pair, first.new_id) for piece in pieces]
 
 
-def n_tokens(lang: str = "zh", merged: bool = True) -> int:
-    """Tokens of the sentence above, from bytes alone or with every merge."""
-    states, _ = replay(SENTENCE.get(lang), "all")
-    return len(states[-1 if merged else 0])
+def n_tokens() -> int:
+    """Tokens of the Chinese sentence above, after every merge."""
+    states, _ = replay(SENTENCE.zh, "all")
+    return len(states[-1])
 
 
 @figure(
@@ -302,10 +305,10 @@ def n_tokens(lang: str = "zh", merged: bool = True) -> int:
         high=n_bytes(SENTENCE.zh),
         step=1,
         tolerance=2,
-        answer=lambda: n_tokens("zh"),
+        answer=n_tokens,
         explain=lambda: Both(
-            f"{n_tokens('zh')} 个。常见的字和词合成了一个 token，少见的还是一个字，甚至半个字。",
-            f"{n_tokens('zh')}. Frequent characters and words have become one token each; rarer ones stay single characters, or even parts of one.",
+            f"{n_tokens()} 个。常见的字和词合成了一个 token，少见的切得碎一些。",
+            f"{n_tokens()}. Frequent characters and words have become one token each; rarer ones are cut finer.",
         ),
     ),
 )
