@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,11 +50,12 @@ def _in_that_course(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def runner(course: Path) -> Iterator[Runner]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TEACHLLM_COURSE", str(course))
-        with Runner() as shared:
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # only while it starts: other tests of this process go on
+            patch.setenv("TEACHLLM_COURSE", str(course))
+            shared = stack.enter_context(Runner())
             shared.isolation()
-            yield shared
+        yield shared
 
 
 @pytest.fixture
