@@ -117,14 +117,23 @@ def score_std(d: int, scaled: bool = False) -> float:
     return (scores / math.sqrt(d) if scaled else scores).std().item()
 
 
-@functools.lru_cache(maxsize=64)
 def sorted_weights(d: int, scaled: bool) -> tuple[float, ...]:
     """Weights of 8 keys from large to small, averaged over 2,000 random queries."""
+    return tuple(random_weights(d, scaled).sort(descending=True).values.mean(0).tolist())
+
+
+def gradient_left(d: int, scaled: bool) -> float:
+    """What p(1-p) adds up to over the 8 keys: the trace of the derivative, averaged over the same queries."""
+    weights = random_weights(d, scaled)
+    return (weights * (1 - weights)).sum(-1).mean().item()
+
+
+@functools.lru_cache(maxsize=64)
+def random_weights(d: int, scaled: bool) -> torch.Tensor:
+    """What 2,000 random queries give to 8 random keys each: (query, key)."""
     q, k = normal(2_000, 1, d, seed=2), normal(2_000, 8, d, seed=3)
-    weights = scaled_dot_product_attention(
-        q, k, torch.eye(8).expand(2_000, 8, 8), scale=None if scaled else 1.0
-    )
-    return tuple(weights.squeeze(1).sort(descending=True).values.mean(0).tolist())
+    values = torch.eye(8).expand(2_000, 8, 8)
+    return scaled_dot_product_attention(q, k, values, scale=None if scaled else 1.0).squeeze(1)
 
 
 @figure(
@@ -151,7 +160,7 @@ def softmax_sharpness(
     scaled: Annotated[bool, Toggle(label=Both("除以 √d", "divide by √d"))] = True,
 ) -> list[Bars | Text]:
     weights = sorted_weights(d, scaled)
-    slope = sum(p * (1 - p) for p in weights)
+    slope = gradient_left(d, scaled)
     return [
         Bars(
             [str(rank) for rank in range(1, 9)],
@@ -163,8 +172,9 @@ def softmax_sharpness(
         ),
         Text(
             Both(
-                f"p(1−p) 加起来是 {slope:.2f}：softmax 还能传回多少梯度，看它。",
-                f"The p(1−p) add up to {slope:.2f}: that is how much gradient the softmax can still pass back.",
+                f"8 个 p(1−p) 加起来平均是 {slope:.2f}：它越接近 0，能穿过 softmax 传回去的梯度就越少。",
+                f"The eight p(1−p) add up to {slope:.2f} on average: the nearer to 0, the less gradient passes back "
+                "through the softmax.",
             )
         ),
     ]
@@ -198,8 +208,8 @@ def real_attention(
     sentence: Annotated[str, TextInput(max_length=120, label=Both("你的句子", "your sentence"))] = (
         "The cat sat down because it was tired."
     ),
-    layer: Annotated[int, Slider(1, 30, label=Both("层", "layer"))] = 12,
-    head: Annotated[int, Slider(1, 9, label=Both("头", "head"))] = 1,
+    layer: Annotated[int, Slider(1, 30, label=Both("层", "layer"))] = 14,
+    head: Annotated[int, Slider(1, 9, label=Both("头", "head"))] = 9,
 ) -> list[Heatmap | Text]:
     tokens, maps = sentence_weights(sentence.strip() or "The")
     weights = maps[layer - 1][head - 1]
@@ -242,15 +252,16 @@ def positions_ratio(n: int) -> float:
     return positions_computed(n, cached=False) / positions_computed(n)
 
 
-NEW, KEPT = 0, 3  # tones
+NEW, KEPT = 0, 7  # tones: blue and grey
 
 
 @figure(
     title=Both("生成第 t 个 token 时，算了什么", "What is computed for token t"),
     predict=Predict(
         Both(
-            "不用缓存，一步一步生成 12 个 token，总共有多少个位置要过一遍模型？",
-            "Without a cache, 12 tokens are generated one by one. How many positions pass through the model in all?",
+            "从一个起始 token 开始，不用缓存，一步一步生成 12 个，总共有多少个位置要过一遍模型？",
+            "From a single token on, 12 more are generated one by one without a cache. How many positions pass through "
+            "the model in all?",
         ),
         choices=["12", "24", "78", "144"],
         answer=lambda: ["12", "24", "78", "144"].index(str(positions_computed(12, cached=False))),
@@ -280,8 +291,8 @@ def cache_step(
             [row("q", kept=False), row("k", kept=True), row("v", kept=True)],
             labels=["query", "key", "value"],
             note=Both(
-                "深色是这一步新算的，浅色是从缓存里读的",
-                "strong: computed in this step; pale: read from the cache",
+                "蓝色是这一步新算的，灰色是从缓存里读的",
+                "blue: computed in this step; grey: read from the cache",
             ),
         ),
         Bars(
@@ -445,8 +456,8 @@ def cache_race(
     title=Both("用你的注意力跑 SmolLM2", "SmolLM2 on your attention"),
     seconds=30,
     summary=Both(
-        "全部 30 层都改用可读的那个函数。打开「用我的函数」，它就换成你写的。",
-        "All 30 layers use the readable function. Turn on “use my function” and it becomes yours.",
+        "全部 30 层都改用可读的那个函数。打开“用我写的函数来跑”，它就换成你写的。",
+        "All 30 layers use the readable function. Turn on “Run it with my function” and it becomes yours.",
     ),
 )
 def your_attention(
