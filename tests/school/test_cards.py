@@ -83,8 +83,10 @@ def test_a_broken_file_is_told_and_does_not_stop_the_reviews(course: Path, revie
 
 def test_text_for_a_terminal() -> None:
     course = load_course()
-    text = plain("a *b* `c` $d_k$\nsee {lesson 1.1} and {paper 1706.03762}\n\nnext", "en", course)
-    assert text == f"a b c $d_k$ see 1.1 {course.lesson('1.1').title.en} and arXiv:1706.03762\n\nnext"
+    text = plain(
+        "a *b* `c` $\\sqrt{d_k}$\nsee {lesson 1.1} and {paper 1706.03762}\n\n$$n^2$$\n\nnext", "en", course
+    )
+    assert text == f"a b c √d_k see 1.1 {course.lesson('1.1').title.en} and arXiv:1706.03762\n\nn²\n\nnext"
 
 
 def test_the_schedule_is_that_of_fsrs() -> None:

@@ -166,6 +166,26 @@ def test_whatever_is_typed_is_answered_quickly(query: str, lang: Lang) -> None:
         assert "<script" not in str(hit.to_json()) or "script" in query
 
 
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_snippets_show_formulas_and_marks_as_a_reader_sees_them(lang: Lang) -> None:
+    shown = [
+        "".join(text for text, _ in hit.snippet) + hit.title + hit.section_title
+        for query in ("sqrt", "theta", "softmax", "缓存", "d_k", "score", "rotate")
+        for hit in search(query, lang, limit=60)
+        if hit.kind != "code"
+    ]
+    assert any("√d" in text for text in shown)
+    assert any("θ" in text for text in shown)
+    for text in shown:
+        assert not any(mark in text for mark in ("$", "\\", "**", "`", "{term", "{value", "{lesson")), text
+
+
+def test_a_greek_letter_is_its_name() -> None:
+    places = [_place(hit) for hit in search("theta", "en", limit=5)]
+    assert places
+    assert [_place(hit) for hit in search("θ", "en", limit=5)] == places
+
+
 def test_the_beginning_of_a_long_query_counts() -> None:
     assert _place(search("kv cache " * 2_000, "en")[0]) == "lesson 1.2#cache"
 

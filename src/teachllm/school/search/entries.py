@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from markdown_it.token import Token
 
 from teachllm.school.cards.deck import cards_known
-from teachllm.school.cards.plain import inline_text
+from teachllm.school.cards.plain import block_text, plain
 from teachllm.school.course import Course, Lesson
 from teachllm.school.language import LANGUAGES, Both, Lang
 from teachllm.school.lesson.document import Document, box_parts, fence_parts, read_document
@@ -94,8 +94,10 @@ def texts(course: Course) -> Iterator[Entry]:
             yield from _Reader(course, lesson, document).entries()
         for card in cards_known(lesson):
             for lang in LANGUAGES:
-                answer = f"{card.answer.get(lang)}\n{card.followup_question.get(lang)}"
-                title = card.question.get(lang)
+                answer = "\n".join(
+                    plain(text.get(lang), lang, course) for text in (card.answer, card.followup_question)
+                )
+                title = plain(card.question.get(lang), lang, course)
                 names = (card.id.partition(":")[2],)
                 yield Entry(
                     "card", lang, title, answer, lesson_id=lesson.id, anchor=f"card-{card.id}", names=names
@@ -122,9 +124,9 @@ class _Reader:
             if token.type == "heading_open" and token.tag != "h1":
                 self._close()
                 self.anchor = str(token.attrGet("id") or "") or None
-                self.heading = self._text(tokens[index + 1].children)
-            elif token.type == "inline" and tokens[index - 1].type != "heading_open":
-                self.words.append(self._text(token.children))
+                self.heading = self._text(tokens[index + 1])
+            elif tokens[index - 1].type != "heading_open" and (text := self._text(token)):
+                self.words.append(text)
             elif token.type == "container_box_open":
                 kind, title = box_parts(token)
                 if kind in ("pitfall", "details"):
@@ -175,8 +177,8 @@ class _Reader:
             )
         )
 
-    def _text(self, children: list[Token] | None) -> str:
-        for child in children or []:
+    def _text(self, token: Token) -> str:
+        for child in token.children or []:
             if child.type == "reference" and child.meta["reference"].kind == "term":
                 self.terms.append(child.meta["reference"].target)
-        return inline_text(children, self.lang, self.course)
+        return block_text(token, self.lang, self.course)

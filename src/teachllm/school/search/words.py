@@ -7,8 +7,9 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
+_GREEK = "Α-ΡΣ-Ωα-ω"
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_ATOM = re.compile(rf"[{_HAN}√]|[^\W_{_HAN}]+")
+_ATOM = re.compile(rf"[{_HAN}{_GREEK}√]|[^\W_{_HAN}{_GREEK}]+")
 # getHTTPResponse: get, HTTP, Response. Digits stay with what is before them: Llama3 is a name.
 _HUMP = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+[a-z]*|[^A-Za-z0-9]+")
 
@@ -37,6 +38,9 @@ def atoms(text: str) -> list[Atom]:
         if _is_han(word):
             found.append(Atom(word, start, start + 1, True))
             continue
+        if name := _greek(word):
+            found.append(Atom(stem(name), start, start + 1, False))
+            continue
         parts = list(_HUMP.finditer(word)) if not word.islower() else []
         if len(parts) < 2:
             found.append(Atom(stem(word.casefold()), start, match.end(), False))
@@ -50,6 +54,13 @@ def atoms(text: str) -> list[Atom]:
 
 def _is_han(character: str) -> bool:
     return len(character) == 1 and bool(re.match(f"[{_HAN}]", character))
+
+
+@lru_cache(maxsize=128)
+def _greek(character: str) -> str | None:
+    """``theta`` for θ: formulas show the letter, and one types its name."""
+    found = re.fullmatch(r"GREEK \w+ LETTER (?:FINAL )?(\w+)", unicodedata.name(character[:1], ""))
+    return found[1].casefold().replace("lamda", "lambda") if found and len(character) == 1 else None
 
 
 def _same_length(text: str) -> str:
