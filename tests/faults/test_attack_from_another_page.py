@@ -103,7 +103,7 @@ class Studio:
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """The studio as a learner starts it."""
     home = tmp_path_factory.mktemp("home")
-    command = [sys.executable, "-m", "teachllm", "start", "--no-browser", "--lang", "en"]
+    command = [sys.executable, "-m", "teachllm", "start", "--no-browser", "--lang", "en", "--port", "0"]
     environment = {**os.environ, "TEACHLLM_HOME": str(home), "TEACHLLM_COURSE": str(COURSE)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

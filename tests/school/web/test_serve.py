@@ -17,6 +17,7 @@ from typing import IO
 import httpx
 import pytest
 
+from teachllm.school.language import Lang
 from teachllm.school.web import serve
 from teachllm.school.web.serve import PortTaken, find_place, remember_port, remembered_port
 from teachllm.school.web.token_file import token_in
@@ -68,7 +69,8 @@ class Started:
 
 @pytest.fixture
 def started(learner_home: Path) -> Iterator[Started]:
-    studio = Started(learner_home)
+    """On a port that nobody else comes by; later starts on the same data take it again."""
+    studio = Started(learner_home, "--port", "0")
     try:
         yield studio
     finally:
@@ -201,3 +203,9 @@ def test_browser_is_not_opened_where_nobody_sees_it(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(serve.sys, "platform", "linux")
     assert serve.can_open_browser() is opens
+
+
+@pytest.mark.parametrize(("lang", "words"), [("zh", "端口是"), ("en", "from 1 to 65535")])
+def test_a_number_that_is_no_port(lang: Lang, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve.start(port=99999, lang=lang, browser=False) == 2
+    assert words in capsys.readouterr().err
