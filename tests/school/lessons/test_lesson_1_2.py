@@ -81,6 +81,16 @@ def test_rows_of_the_real_attention_add_up_to_one(lesson, real_model) -> None:
         assert row[index + 1 :] == [None] * (len(row) - index - 1)
 
 
+def test_heads_that_the_text_points_to_do_what_it_says(lesson, real_model) -> None:
+    sentence = "The cat sat down because it was tired."
+    by_default = charts(lesson, "real_attention")[0]
+    names = [label.strip("␣") for label in by_default["x_labels"]]
+    looking_at = dict(zip(names, by_default["values"][names.index("it")], strict=True))
+    assert looking_at["cat"] > 0.7
+    previous = charts(lesson, "real_attention", sentence=sentence, layer=12, head=2)[0]["values"]
+    assert sum(previous[i][i - 1] for i in range(1, len(previous))) / (len(previous) - 1) > 0.5
+
+
 def test_sizes_come_from_the_model_file(lesson, real_model) -> None:
     sizes = [
         evaluate(lesson, "model_size", what=w) for w in ("n_layers", "n_heads", "n_kv_heads", "head_dim")
