@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,3 +141,19 @@ def test_a_course_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (found,) = _of(module._course)
     assert found.state == "broken"
     assert "course.yaml:1" in found.what.en
+
+
+def test_a_home_that_cannot_be_made_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TEACHLLM_HOME", str(tmp_path / "file" / "home"))
+    monkeypatch.delenv("TEACHLLM_DATABASE", raising=False)
+    (told,) = _of(module._database)
+    assert told.state == "broken"
+    assert [one.state for one in _of(module._disk)] != []
+    assert "looked at" not in " ".join(one.what.en for one in _of(module._disk))
+
+
+def test_the_reason_for_the_device_is_told_in_chinese() -> None:
+    (device,) = _of(module._device)
+    assert "GPU" in device.what.en
+    assert not re.search("[A-Za-z]{4,} [a-z]", device.what.zh), device.what.zh

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from teachllm.school.language import Both, Lang, terminal_language
 from teachllm.stack.data.assets import (
@@ -44,12 +45,19 @@ def list_assets(*, lang: Lang | None = None) -> None:
         Both("状态", "state"),
     ):
         table.add_column(heading.get(shown_in))
+    missing = []
     for row in ASSETS.values():
+        state = _state(row.name)
+        if state != _HERE:
+            missing.append(f"{state.get(shown_in)}: teachllm assets fetch {row.name}")
+        colour = "green" if state == _HERE else "yellow"
         table.add_row(
-            row.name, row.title, f"{row.bytes / 1e6:.0f} MB", row.license, _state(row.name, shown_in)
+            row.name, row.title, f"{row.bytes / 1e6:.0f} MB", row.license, Text(state.get(shown_in), colour)
         )
     console = Console()
     console.print(table)
+    for line in missing:  # below the table, which would cut the command where the terminal is narrow
+        console.print(Text(line), soft_wrap=True)
     folder = Both("文件夹", "Folder").get(shown_in)
     console.print(f"{folder}: {escape(str(asset_folder()))}", soft_wrap=True, highlight=False)
 
@@ -83,6 +91,7 @@ def fetch_command(name: str, *, source: Path | None = None, lang: Lang | None = 
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         ) as bar:
             task = bar.add_task(escape(wanted.title), total=wanted.bytes)
             path = fetch(
@@ -98,10 +107,12 @@ def fetch_command(name: str, *, source: Path | None = None, lang: Lang | None = 
     console.print(f"{escape(wanted.title)} {ready}: {escape(str(path))}")
 
 
-def _state(name: str, lang: Lang) -> str:
+_HERE = Both("已就绪", "here")
+
+
+def _state(name: str) -> Both:
     try:
         asset(name)
     except AssetMissing as problem:
-        missing = Both("没有", "missing") if type(problem) is AssetMissing else Both("损坏", "damaged")
-        return f"[yellow]{missing.get(lang)}[/yellow]: teachllm assets fetch {name}"
-    return f"[green]{Both('已就绪', 'here').get(lang)}[/green]"
+        return Both("没有", "missing") if type(problem) is AssetMissing else Both("损坏", "damaged")
+    return _HERE

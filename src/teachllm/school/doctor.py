@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from teachllm.school.device_words import device_and_reason
 from teachllm.school.language import Both, Lang, terminal_language
 
 State = Literal["fine", "note", "broken"]
@@ -168,18 +169,8 @@ def _pinned() -> dict[str, str]:
 
 
 def _device() -> Iterator[Finding]:
-    from teachllm.stack.nn.device import choose_device
-
-    chosen = choose_device()
-    dtype = str(chosen.dtype).removeprefix("torch.")
-    cores = os.cpu_count() or 1
-    yield Finding(
-        "fine",
-        Both(
-            f"{chosen.device}，{dtype}（{chosen.reason}），{cores} 个处理器核",
-            f"{chosen.device}, {dtype} ({chosen.reason}), {cores} processor cores",
-        ),
-    )
+    chosen, cores = device_and_reason(), os.cpu_count() or 1
+    yield Finding("fine", Both(f"{chosen.zh}，{cores} 个处理器核", f"{chosen.en}, {cores} processor cores"))
 
 
 def _assets() -> Iterator[Finding]:
@@ -308,11 +299,14 @@ def _browser() -> Iterator[Finding]:
 
 
 def _disk() -> Iterator[Finding]:
-    from teachllm.school.progress import learner_home
+    from teachllm.school.progress import StoreError, learner_home
     from teachllm.stack.data.assets import asset_folder
 
+    folders = [_existing(asset_folder())]
+    with contextlib.suppress(StoreError):  # the progress part tells it
+        folders.insert(0, learner_home())
     seen = set()
-    for folder in (learner_home(), _existing(asset_folder())):
+    for folder in folders:
         device = folder.stat().st_dev
         if device in seen:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from teachllm.school.problem import CourseFileError, Problem
 
 Model = TypeVar("Model", bound=BaseModel)
 Place = tuple[str | int, ...]
+
+_WIDE = "\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef“”‘’…—"
+_FOLD_IN_CHINESE = re.compile(f"(?<=[{_WIDE}]) (?=[{_WIDE}])")
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,16 @@ def _construct(
             mapping[key] = _construct(path, value_node, (*place, key), lines, problems)
         return mapping
     try:
-        return yaml.constructor.SafeConstructor().construct_object(node, deep=True)
+        value = yaml.constructor.SafeConstructor().construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError) as error:
         message = Both(f"不认识的 YAML 值：{error}", f"unknown YAML value: {error}")
         problems.append(Problem(path, node.start_mark.line + 1, message))
         return None
+    folded = isinstance(node, yaml.ScalarNode) and node.style != "|"
+    if isinstance(value, str) and folded and node.end_mark.line > node.start_mark.line:
+        # YAML folds a line break into a space; between two Chinese characters it is none.
+        value = _FOLD_IN_CHINESE.sub("", value)
+    return value
 
 
 def _both(value: Any) -> Any:

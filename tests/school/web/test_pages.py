@@ -9,6 +9,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +22,7 @@ from starlette.requests import Request
 from teachllm.school.figures import FigureSpec
 from teachllm.school.language import Both
 from teachllm.school.lesson import render
-from teachllm.school.web.pages import frame
+from teachllm.school.web.pages import frame, home
 from teachllm.school.web.pages.lesson import lesson_page
 from teachllm.school.web.pages.things import things_of
 
@@ -337,3 +338,24 @@ def _state(html: str) -> dict[str, Any]:
     found = re.search(r'<script type="application/json" id="lesson-state">(.*?)</script>', html, re.S)
     assert found is not None
     return json.loads(found[1])
+
+
+def test_home_begins_the_lesson_and_nothing_waits_for_it(
+    page: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    where: list[threading.Thread] = []
+
+    def slow_render(lesson_id: str, *_: Any) -> None:
+        where.append(threading.current_thread())
+        begun.set()
+        go_on.wait(30)
+
+    monkeypatch.setattr(home, "render", slow_render)
+    try:
+        get(page, "/")
+        assert begun.wait(10)
+        get(page, "/settings")  # on the same connection
+        assert where[0].daemon  # or the studio would not end before it
+    finally:
+        go_on.set()

@@ -65,7 +65,10 @@ def report(
             Both(f"检查了 {checked or '（无）'}。", f"Checked {checked or 'nothing'}.").get(lang), end=" "
         )
     colour = "red" if errors else "yellow" if warnings else "green"
-    total = Both(f"{errors} 个错误，{warnings} 个警告。", f"{errors} errors, {warnings} warnings.").get(lang)
+    total = Both(
+        f"{errors} 个错误，{warnings} 个警告。",
+        f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}.",
+    ).get(lang)
     console.print(f"[{colour}]{total}[/{colour}]")
     return 1 if errors else 0
 

@@ -28,6 +28,7 @@ PYTEST = (
     *("-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:logging", "-p", "no:junitxml"),
     *("-s", "-q", "--noconftest", "-c", os.devnull, "--import-mode=importlib", "-W", "ignore"),
 )
+_PYTEST_ADVICE = "Use -v to get more diff"
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Grading:
             check.error = error
             check.message = error.trace or str(error)
         else:
-            check.message = info.exconly(tryshort=True)[:2000]
+            check.message = info.exconly(tryshort=True).removesuffix(_PYTEST_ADVICE).rstrip()[:2000]
             check.returned_nothing = self._implementation.returned_nothing
 
     def results(self) -> list[dict[str, Any]]:

@@ -104,7 +104,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     """Type, text, the learner's line and the traceback limited to the learner's code."""
     text = _text_of(error)
     if isinstance(error, SyntaxError) and error.filename == FILE:
-        shown = "".join(traceback.format_exception_only(SyntaxError(*error.args)))
+        shown = "".join(traceback.format_exception_only(SyntaxError(*error.args))).rstrip()
         kind = type(error).__name__
         return {"kind": kind, "text": error.msg, "line": error.lineno, "trace": shown, "syntax": True}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == FILE]

@@ -45,6 +45,9 @@ def start(*, port: int | None = None, lang: Lang | None = None, browser: bool = 
     """
     began = time.perf_counter()
     speak = lang or terminal_language()
+    if port is not None and not 0 <= port < 65536:
+        print(_NO_PORT.get(speak).format(port=port), file=sys.stderr)
+        return 2
     try:
         home = learner_home()
         token = token_in(home)
@@ -82,6 +85,10 @@ def start(*, port: int | None = None, lang: Lang | None = None, browser: bool = 
     return 0
 
 
+_NO_PORT = Both(
+    "--port 是 {port}；端口是 1 到 65535 的数，0 表示任选一个。",
+    "--port is {port}; it must be from 1 to 65535, or 0 for any free one.",
+)
 _STARTING = Both("正在启动工作室…", "Starting the studio …")
 _READY = Both("工作室开好了（{seconds:.1f} 秒）。", "The studio is open ({seconds:.1f} s).")
 _RUNNING = Both("工作室已经开着：", "The studio is already open:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
@@ -45,8 +46,10 @@ def home_page(request: Request) -> Response:
         steps=_steps(course, six, going_on, studio.store.due_count()),
         next_due=learner.next_due(studio.store).get(lang),
     )
-    # The first page of a lesson loads PyTorch and computes its figures, which takes seconds: begin now.
-    response.background = BackgroundTask(_warm, course, going_on.lesson.id, lang)
+    # The first page of a lesson loads PyTorch and computes its figures, which takes seconds: begin once this
+    # page is out, in a thread that neither Ctrl-C nor the next answer waits for.
+    warm = threading.Thread(target=_warm, args=(course, going_on.lesson.id, lang), daemon=True)
+    response.background = BackgroundTask(warm.start)
     return response
 
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from teachllm.school.device_words import device_and_reason
 from teachllm.school.language import Both
 from teachllm.school.web.pages.frame import page, without_choices
 from teachllm.school.web.studio import studio_of
@@ -85,23 +86,5 @@ def _machine(*, with_device: bool) -> list[tuple[Both, Both]]:
         (Both.same("TeachLLM"), Both.same(version("teachllm"))),
     ]
     if with_device:
-        from teachllm.stack.nn.device import choose_device
-
-        chosen = choose_device()
-        kind, dtype = chosen.device.type, str(chosen.dtype).removeprefix("torch.")
-        why = _WHY[kind] if kind != "cpu" else _WHY_CPU[dtype == "bfloat16"]
-        facts.append(
-            (
-                Both("计算设备", "Device"),
-                Both(f"{kind}，{dtype}（{why}）", f"{kind}, {dtype} ({chosen.reason})"),
-            )
-        )
+        facts.append((Both("计算设备", "Device"), device_and_reason()))
     return facts
-
-
-_WHY = {"cuda": "有 NVIDIA 的 GPU", "mps": "Mac 的 GPU"}
-_WHY_CPU = {
-    True: "没有 GPU；处理器会算 bfloat16，要读的字节少一半",
-    False: "没有 GPU；处理器没有 bfloat16 指令",
-}
-"""The reasons of ``choose_device`` in Chinese."""
