@@ -336,8 +336,6 @@ def test_figures_are_imported_under_a_name_of_their_own(lesson: Path) -> None:
     assert list(loaded.labs) == ["sample_many"]
     assert list(loaded.values) == ["top_probability"]
     assert not (lesson / "__pycache__").exists()
-    with pytest.raises(LookupError, match="there are: sharpness"):
-        loaded.figure("sharp")
     assert load_lesson("1.1").exercise.function == "number"
 
 

@@ -50,24 +50,9 @@ class LoadedLesson:
 
         return exercise(self.lesson.id)
 
-    def figure(self, name: str) -> FigureSpec:
-        """Raises ``LookupError`` naming the figures that there are."""
-        return _named("figure", name, self.figures)
-
-    def lab(self, name: str) -> LabSpec:
-        """Raises ``LookupError`` naming the labs that there are."""
-        return _named("lab", name, self.labs)
-
-
-def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
-    try:
-        return known[name]
-    except KeyError:
-        raise LookupError(f"there is no {kind} {name!r}; there are: {', '.join(known) or 'none'}") from None
-
 
 def unknown_name(kind: Both, name: str, known: dict[str, Any]) -> Both:
-    """What to tell an author who named a figure, lab or value that ``figures.py`` does not define."""
+    """What to tell who named a figure, lab or value that ``figures.py`` does not define."""
     near = difflib.get_close_matches(name, known, n=3)
     if near:
         zh, en = f"；是不是 {'、'.join(near)}？", f"; did you mean {', '.join(near)}?"

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from teachllm.school.figures import ControlError, FigureSpec
 from teachllm.school.language import Both, Lang
 from teachllm.school.lesson import load_lesson
-from teachllm.school.web.api.lessons import available
+from teachllm.school.web.api.lessons import available, declared
 from teachllm.school.web.refusals import Refusal
 from teachllm.school.web.studio import Studio, TheLang, TheStudio
 
@@ -61,13 +61,7 @@ async def predict(
 
 def figure_of(studio: Studio, lesson_id: str, name: str) -> FigureSpec:
     available(studio, lesson_id)
-    figures = load_lesson(lesson_id).figures
-    if name not in figures:
-        known = ", ".join(figures) or "–"
-        raise Refusal(
-            404, Both(f"没有图 {name}，有的是：{known}", f"There is no figure {name}; there are: {known}")
-        )
-    return figures[name]
+    return declared(Both("图", "figure"), name, load_lesson(lesson_id).figures)
 
 
 def _draw(studio: Studio, lang: Lang, lesson_id: str, name: str, args: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from teachllm.school.language import Both
 from teachllm.school.lesson import load_lesson
-from teachllm.school.web.api.lessons import available
+from teachllm.school.web.api.lessons import available, declared
 from teachllm.school.web.event_log import Event, compacted
 from teachllm.school.web.event_stream import EventStream
 from teachllm.school.web.refusals import Refusal
@@ -49,7 +49,8 @@ async def start(studio: TheStudio, lang: TheLang, lesson_id: str, name: str, wan
     """``{"run": id}``."""
 
     def begin() -> str:
-        _require_lab(studio, lesson_id, name)
+        available(studio, lesson_id)
+        declared(Both("实验", "lab"), name, load_lesson(lesson_id).labs)
         replace = _function_of_learner(studio, lesson_id, name) if wanted.mine else {}
 
         def keep(events: list[Event]) -> None:
@@ -69,16 +70,6 @@ def last(studio: TheStudio, lesson_id: str, name: str) -> dict[str, Any] | None:
 
 
 _NO_RUN = Both("这次运行已经不在了，重新运行一次。", "This run is gone; run it again.")
-
-
-def _require_lab(studio: Studio, lesson_id: str, name: str) -> None:
-    available(studio, lesson_id)
-    labs = load_lesson(lesson_id).labs
-    if name not in labs:
-        known = ", ".join(labs) or "–"
-        raise Refusal(
-            404, Both(f"没有实验 {name}，有的是：{known}", f"There is no lab {name}; there are: {known}")
-        )
 
 
 def _function_of_learner(studio: Studio, lesson_id: str, name: str) -> dict[str, str]:

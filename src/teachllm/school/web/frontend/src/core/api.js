@@ -62,9 +62,7 @@ async function request(method, path, body, { signal, keepalive }) {
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    serverGone();
-    throw new GoneError();
+    throw unanswered(error);
   }
   serverAnswered();
   if (!response.ok) throw new RefusedError(await refusal(response), response.status);
@@ -83,10 +81,15 @@ async function read(reader) {
   try {
     return await reader.read();
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    serverGone();
-    throw new GoneError();
+    throw unanswered(error);
   }
 }
 
-export const wasAborted = (error) => error?.name === "AbortError";
+/** What a request that failed on its way becomes. */
+function unanswered(error) {
+  if (wasAborted(error)) return error;
+  serverGone();
+  return new GoneError();
+}
+
+export const wasAborted = (error) => error.name === "AbortError";
