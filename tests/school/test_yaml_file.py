@@ -15,6 +15,7 @@ from teachllm.school.yaml_file import read_yaml
         ("a: >-\n  先说训练，\n  再说编码。\n", "先说训练，再说编码。"),
         ("a: 先说训练，\n  再说编码。\n", "先说训练，再说编码。"),
         ("a: >-\n  一条叫 Llama\n  的规则\n", "一条叫 Llama 的规则"),
+        ("a: >-\n  方差是 1，\n  d 个加起来\n", "方差是 1，d 个加起来"),
         ("a: >-\n  first,\n  then\n", "first, then"),
         ("a: 一行里的 空格 是作者写的\n", "一行里的 空格 是作者写的"),
         ("a: |-\n  第一行\n  第二行\n", "第一行\n第二行"),

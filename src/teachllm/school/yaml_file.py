@@ -18,7 +18,8 @@ Model = TypeVar("Model", bound=BaseModel)
 Place = tuple[str | int, ...]
 
 _WIDE = "\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef“”‘’…—"
-_FOLD_IN_CHINESE = re.compile(f"(?<=[{_WIDE}]) (?=[{_WIDE}])")
+_PUNCTUATION = "\u3001-\u3011\uff01-\uff5e"
+_FOLD_IN_CHINESE = re.compile(f"(?<=[{_WIDE}]) (?=[{_WIDE}])|(?<=[{_PUNCTUATION}]) | (?=[{_PUNCTUATION}])")
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _construct(
         return None
     folded = isinstance(node, yaml.ScalarNode) and node.style != "|"
     if isinstance(value, str) and folded and node.end_mark.line > node.start_mark.line:
-        # YAML folds a line break into a space; between two Chinese characters it is none.
+        # YAML folds a line break into a space; between two Chinese characters, and beside their punctuation, it is none.
         value = _FOLD_IN_CHINESE.sub("", value)
     return value
 
