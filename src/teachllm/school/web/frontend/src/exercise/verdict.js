@@ -13,10 +13,11 @@ export function verdictPanel(verdict, { goTo }) {
     return h("div.verdict.good", null, h("p.headline", null, t("exercise.passed", { n: checks.length, time: duration(seconds) })), list(checks), output(verdict.output));
   }
   if (status === "cancelled") return h("div.verdict", null, h("p.headline", null, t("exercise.cancelled")));
+  const told = checks.some((check) => check.message === verdict.message); // below, with its check
   const headline = verdict.diagnosis || t(`exercise.status.${status}`);
   return h("div.verdict.bad", null,
     h("p.headline", null, withCode(headline)),
-    verdict.message ? h(verdict.message.includes("\n") ? "pre.message" : "p.message", null, verdict.message) : null,
+    verdict.message && !told ? h(verdict.message.includes("\n") ? "pre.message" : "p.message", null, verdict.message) : null,
     verdict.line ? h("button.link.line", { type: "button", onclick: () => goTo(verdict.line) }, t("exercise.line", { line: verdict.line })) : null,
     list(checks), output(verdict.output));
 }
