@@ -116,7 +116,7 @@ def _construct(
         return None
     folded = isinstance(node, yaml.ScalarNode) and node.style != "|"
     if isinstance(value, str) and folded and node.end_mark.line > node.start_mark.line:
-        # YAML folds a line break into a space; between Chinese characters or beside their punctuation it is none.
+        # YAML folds a line break into a space; beside Chinese characters and punctuation it is none.
         value = _FOLD_IN_CHINESE.sub("", value)
     return value
 
