@@ -13,7 +13,7 @@ import { enableSettings } from "./src/shell/settings.js";
 import { enableShortcuts } from "./src/shell/shortcuts.js";
 import { enableTheme } from "./src/shell/theme.js";
 
-setLanguage(document.documentElement.lang || "en");
+setLanguage(document.documentElement.lang);
 enableTheme();
 enableSearch();
 enableCopying();

@@ -71,10 +71,10 @@ async function request(method, path, body, { signal, keepalive }) {
 
 async function refusal(response) {
   try {
-    const { error } = await response.json();
-    if (error?.message) return error.message;
-  } catch { /* not JSON: the general text below */ }
-  return t("error.status", { status: response.status });
+    return (await response.json()).error.message;
+  } catch { // not from the studio's own code
+    return t("error.status", { status: response.status });
+  }
 }
 
 async function read(reader) {
