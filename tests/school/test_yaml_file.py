@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from teachllm.school.yaml_file import read_yaml
+from teachllm.school.problem import CourseFileError
+from teachllm.school.yaml_file import BothText, read_yaml, validate
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,17 @@ def test_a_fold_between_chinese_characters_is_no_space(tmp_path: Path, text: str
     path = tmp_path / "file.yaml"
     path.write_text(text, encoding="utf-8")
     assert read_yaml(path).data == {"a": read}
+
+
+@pytest.mark.parametrize(
+    ("text", "zh"), [("a: {zh: '', en: x}\n", "zh 是空的"), ("a: x\n", "两种语言都要写")]
+)
+def test_a_text_in_one_language_is_told_in_both(tmp_path: Path, text: str, zh: str) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(CourseFileError) as told:
+        validate(read_yaml(path), dict[str, BothText])
+    (problem,) = told.value.problems
+    assert problem.line == 1
+    assert zh in problem.message.zh
+    assert "language" in problem.message.en or "zh text is empty" in problem.message.en

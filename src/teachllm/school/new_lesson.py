@@ -12,20 +12,24 @@ from rich.console import Console
 from rich.markup import escape
 
 from teachllm.school.course import Lesson, UnknownLesson, load_course
+from teachllm.school.language import Both, Lang, terminal_language
 from teachllm.school.lint.requirements import FILES
 from teachllm.school.problem import CourseFileError
 
 _TEMPLATE = Path(__file__).parent / "lesson_template"
 
 
-def new_lesson_command(lesson: str) -> None:
+def new_lesson_command(lesson: str, *, lang: Lang | None = None) -> None:
     """Make the folder of a planned lesson. Files that exist are left as they are.
 
     Parameters
     ----------
     lesson
         The number of the lesson in course.yaml, such as 1.4.
+    lang
+        Language of the messages: zh or en. By default that of the terminal.
     """
+    speak = lang or terminal_language()
     console = Console(soft_wrap=True, highlight=False)
     try:
         entry = load_course().lesson(lesson)
@@ -34,18 +38,23 @@ def new_lesson_command(lesson: str) -> None:
         console.print(f"[red]{escape(str(error))}[/red]")
         raise SystemExit(2) from None
     except (CourseFileError, OSError) as error:
-        console.print(f"[red]{escape(str(error))}[/red]")
+        text = error.get(speak) if isinstance(error, CourseFileError) else str(error)
+        console.print(f"[red]{escape(text)}[/red]")
         raise SystemExit(1) from None
     if not made:
-        console.print(f"[red]{escape(str(entry.folder))} has all of its files already.[/red]")
+        complete = Both("文件都已经有了", "has all of its files already").get(speak)
+        console.print(f"[red]{escape(str(entry.folder))}: {complete}[/red]")
         raise SystemExit(1)
     console.print(f"[bold]{escape(str(entry.folder))}[/bold]")
     for path in made:
         console.print(f"  {path.name}")
-    console.print(
-        f"\nWrite them in any order; [bold]teachllm lint {entry.id}[/bold] says what is missing. "
-        f'When nothing is, set "status: available" for {entry.id} in course.yaml.'
+    next_step = Both(
+        "文件里写着该写什么；[bold]teachllm lint {id}[/bold] 说还缺什么。"
+        "都不缺了，就在 course.yaml 里把 {id} 设为 status: available。",
+        "They say what to write in them; [bold]teachllm lint {id}[/bold] says what is missing. "
+        'When nothing is, set "status: available" for {id} in course.yaml.',
     )
+    console.print("\n" + next_step.get(speak).format(id=entry.id))
 
 
 def new_lesson(lesson: Lesson) -> list[Path]:

@@ -121,14 +121,22 @@ def _construct(
     return value
 
 
+class _Told(ValueError):
+    """What is wrong, in the reader's language."""
+
+    def __init__(self, why: Both) -> None:
+        super().__init__(why.en)
+        self.why = why
+
+
 def _both(value: Any) -> Any:
     if isinstance(value, Both):
         return value
     if not isinstance(value, dict) or set(value) != {"zh", "en"}:
-        raise ValueError("give both languages, as in {zh: …, en: …}")
+        raise _Told(Both("两种语言都要写：{zh: …, en: …}", "give both languages, as in {zh: …, en: …}"))
     for lang, text in value.items():
         if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"the {lang} text is empty or not a text")
+            raise _Told(Both(f"{lang} 是空的，或者不是文字", f"the {lang} text is empty or not a text"))
     return Both(value["zh"].strip(), value["en"].strip())
 
 
@@ -148,7 +156,10 @@ def validate(file: YamlFile, model: Any) -> Any:
         for item in error.errors():
             place = tuple(item["loc"])
             shown = ".".join(str(part) for part in place) or "file"
-            what = item["msg"].removeprefix("Value error, ")
+            told = item.get("ctx", {}).get("error")
+            what = (
+                told.why if isinstance(told, _Told) else Both.same(item["msg"].removeprefix("Value error, "))
+            )
             if item["type"] == "extra_forbidden":
                 message = Both(
                     f"{shown}：不认识的键，请检查拼写", f"{shown}: unknown key; check its spelling"
@@ -169,6 +180,6 @@ def validate(file: YamlFile, model: Any) -> Any:
                 )
             else:
                 given = repr(item["input"])[:60]
-                message = Both(f"{shown}：{given} 不行（{what}）", f"{shown}: {what}; it was {given}")
+                message = Both(f"{shown}：{what.zh}；现在是 {given}", f"{shown}: {what.en}; it was {given}")
             problems.append(file.problem(place, message))
         raise CourseFileError(problems) from None
