@@ -56,6 +56,7 @@ export const STRINGS = {
   "lab.about": ["约 {time}", "about {time}"],
   "lab.left": ["还要约 {time}", "about {time} left"],
   "lab.starting": ["正在启动", "starting"],
+  "lab.queued": ["前面还有实验在跑，排在第 {n} 位", "other labs are running; yours is number {n} in line"],
   "lab.done": ["跑完了，用时 {time}", "Done in {time}"],
   "lab.cancelled": ["已取消", "Cancelled"],
   "lab.failed": ["没有跑完：{message}", "It did not finish: {message}"],

@@ -77,7 +77,8 @@ export function mount(element) {
     }
     if (event.event === "cancelled") { cancelled = true; return true; }
     if (event.event === "error") { fail(event.message, event.traceback); return true; }
-    if (status.textContent === t("lab.starting")) status.textContent = "";
+    if (event.event === "queued") { status.textContent = t("lab.queued", { n: event.position }); return false; }
+    status.textContent = "";
     results.take(event);
     return false;
   }
@@ -163,7 +164,7 @@ export function resultsView() {
       element.hidden = true;
     },
     take(event, restored = false) {
-      if (event.event !== "progress" && event.event !== "done") element.hidden = false;
+      if (!["progress", "done", "queued"].includes(event.event)) element.hidden = false;
       if (event.event === "progress") advance(event, restored);
       else if (event.event === "metric") measure(event);
       else if (event.event === "sample") live.add(event);
