@@ -30,6 +30,7 @@ def test_without_a_gpu_the_dtype_follows_the_processor(monkeypatch: pytest.Monke
     monkeypatch.setattr(device, "cpu_bfloat16_instructions", lambda: None)
     assert choose_device().dtype == torch.float32
     assert "no bfloat16" in choose_device().reason
+    assert "没有 bfloat16" in choose_device().reason_zh
 
 
 @pytest.mark.parametrize(("has_bfloat16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])

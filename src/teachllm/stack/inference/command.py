@@ -245,7 +245,7 @@ def _local_model(model: str, words: Words) -> tuple[ChatModel, str]:
         loaded = local.load()
     n_parameters = sum(weights.numel() for weights in loaded.model.parameters())
     numbers = str(loaded.dtype).removeprefix("torch.")
-    why = choose_device().reason
+    why = words.choose(choose_device().reason_zh, choose_device().reason)
     return local, f"{loaded.name} · {n_parameters / 1e6:.0f} M · {loaded.device} · {numbers} ({why})"
 
 

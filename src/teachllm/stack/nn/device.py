@@ -11,11 +11,12 @@ import torch
 
 @dataclass(frozen=True)
 class DeviceChoice:
-    """A device and a dtype for inference, and why they were chosen."""
+    """A device and a dtype for inference, and why they were chosen, in English and Chinese."""
 
     device: torch.device
     dtype: torch.dtype
     reason: str
+    reason_zh: str
 
 
 @functools.cache
@@ -24,22 +25,39 @@ def choose_device() -> DeviceChoice:
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return DeviceChoice(torch.device("cuda"), torch.bfloat16, f"{name} computes in bfloat16")
+            return DeviceChoice(
+                torch.device("cuda"),
+                torch.bfloat16,
+                f"{name} computes in bfloat16",
+                f"{name} 会算 bfloat16",
+            )
         return DeviceChoice(
             torch.device("cuda"),
             torch.float32,
             f"{name} has no bfloat16, and float16 may overflow",
+            f"{name} 不会算 bfloat16，float16 又可能溢出",
         )
     if torch.backends.mps.is_available():
-        return DeviceChoice(torch.device("mps"), torch.bfloat16, "the GPU of this Mac computes in bfloat16")
+        return DeviceChoice(
+            torch.device("mps"),
+            torch.bfloat16,
+            "the GPU of this Mac computes in bfloat16",
+            "这台 Mac 的 GPU 会算 bfloat16",
+        )
     cpu = torch.device("cpu")
     if instructions := cpu_bfloat16_instructions():
         return DeviceChoice(
             cpu,
             torch.bfloat16,
             f"no GPU; the processor has {instructions}: half the bytes to read",
+            f"没有 GPU；处理器有 {instructions}，要读的字节少一半",
         )
-    return DeviceChoice(cpu, torch.float32, "no GPU; the processor has no bfloat16 instructions")
+    return DeviceChoice(
+        cpu,
+        torch.float32,
+        "no GPU; the processor has no bfloat16 instructions",
+        "没有 GPU；处理器没有 bfloat16 指令",
+    )
 
 
 def cpu_bfloat16_instructions() -> str | None:
