@@ -168,8 +168,12 @@ class _ZygoteHandle:
     def start_job(self, request: dict[str, Any]) -> Job:
         number = next(self._numbers)
         ours, theirs = socket.socketpair()
-        with theirs, self._send_lock:
-            socket.send_fds(self._control, [json.dumps({"start": number}).encode()], [theirs.fileno()])
+        try:
+            with theirs, self._send_lock:
+                socket.send_fds(self._control, [json.dumps({"start": number}).encode()], [theirs.fileno()])
+        except OSError:
+            ours.close()
+            raise
         job = _ForkedJob(self, number, ours)
         with contextlib.suppress(OSError):
             ours.sendall(json.dumps(request).encode() + b"\n")
