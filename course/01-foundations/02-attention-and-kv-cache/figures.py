@@ -33,41 +33,15 @@ from teachllm.school.figures import (
     lab,
     value,
 )
-from teachllm.stack.data.assets import asset
+from teachllm.school.figures.real_model import config, model, tokenizer
 from teachllm.stack.models.attention_maps import attention_maps
-from teachllm.stack.models.gguf import read_gguf
-from teachllm.stack.models.llama import Llama, LlamaConfig
-from teachllm.stack.models.loading import config_from_gguf, load_model
 from teachllm.stack.nn.attention import readable_attention, scaled_dot_product_attention
 from teachllm.stack.nn.kv_cache import KVCache, kv_cache_bytes
-from teachllm.stack.tokenizer import Tokenizer
 
-CHAT_MODEL = "smollm2-135m-instruct"
 GIB = 2**30
 
 
 # ---------------------------------------------------------------- the real model
-
-
-@functools.cache
-def model() -> Llama:
-    """SmolLM2-135M-Instruct in float32, on the processor: its numbers are compared and shown."""
-    loaded = load_model(CHAT_MODEL, device="cpu", dtype=torch.float32)
-    assert isinstance(loaded, Llama)
-    return loaded
-
-
-@functools.cache
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_gguf_metadata(read_gguf(asset(CHAT_MODEL)).metadata)
-
-
-@functools.cache
-def config() -> LlamaConfig:
-    """The sizes, read from the head of the model's file without loading its weights."""
-    found = config_from_gguf(read_gguf(asset(CHAT_MODEL)))
-    assert isinstance(found, LlamaConfig)
-    return found
 
 
 @value

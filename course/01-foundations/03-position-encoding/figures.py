@@ -36,11 +36,9 @@ from teachllm.school.figures import (
     lab,
     value,
 )
-from teachllm.stack.data.assets import asset
+from teachllm.school.figures.real_model import config, model, tokenizer
 from teachllm.stack.data.corpora import stdlib_docs
 from teachllm.stack.models import llama
-from teachllm.stack.models.gguf import read_gguf
-from teachllm.stack.models.loading import config_from_gguf, load_model
 from teachllm.stack.nn.attention import (
     causal_mask,
     fused_causal_attention,
@@ -56,9 +54,6 @@ from teachllm.stack.nn.positions import (
     rope_frequencies,
     sinusoidal_positions,
 )
-from teachllm.stack.tokenizer import Tokenizer
-
-CHAT_MODEL = "smollm2-135m-instruct"
 
 
 def normal(*shape: int, seed: int) -> Tensor:
@@ -509,27 +504,6 @@ def as_bf16(position: int) -> float:
 
 
 # ---------------------------------------------------------------- the real model, rotated otherwise
-
-
-@functools.cache
-def model() -> llama.Llama:
-    """SmolLM2-135M-Instruct in float32, on the processor: its numbers are compared and shown."""
-    loaded = load_model(CHAT_MODEL, device="cpu", dtype=torch.float32)
-    assert isinstance(loaded, llama.Llama)
-    return loaded
-
-
-@functools.cache
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_gguf_metadata(read_gguf(asset(CHAT_MODEL)).metadata)
-
-
-@functools.cache
-def config() -> llama.LlamaConfig:
-    """The sizes, read from the head of the model's file without loading its weights."""
-    found = config_from_gguf(read_gguf(asset(CHAT_MODEL)))
-    assert isinstance(found, llama.LlamaConfig)
-    return found
 
 
 @value

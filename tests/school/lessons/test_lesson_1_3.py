@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from teachllm.school.figures.real_model import CHAT_MODEL
 from teachllm.school.lesson import load_lesson
 from teachllm.stack.data.assets import AssetMissing, asset
 from teachllm.stack.models import llama
@@ -23,7 +24,7 @@ def lesson():
 @pytest.fixture(scope="module")
 def real_model(lesson):
     try:
-        asset(lesson.module.CHAT_MODEL)
+        asset(CHAT_MODEL)
     except AssetMissing as missing:
         pytest.skip(str(missing))
 
