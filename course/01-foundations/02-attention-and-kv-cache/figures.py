@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import torch
+from torch import Tensor
 
 from teachllm.school.figures import (
     Bars,
@@ -33,7 +34,7 @@ from teachllm.school.figures import (
     lab,
     value,
 )
-from teachllm.school.figures.real_model import config, model, tokenizer
+from teachllm.school.figures.real_model import config, greedy_answer, model, question_ids, tokenizer
 from teachllm.stack.models.attention_maps import attention_maps
 from teachllm.stack.nn.attention import readable_attention, scaled_dot_product_attention
 from teachllm.stack.nn.kv_cache import KVCache, kv_cache_bytes
@@ -443,40 +444,26 @@ def your_attention(
     ] = 40,
 ) -> Iterator[Event]:
     yield Progress(0, n_tokens, Both("读入模型", "loading the model"))
-    llama, words = model(), tokenizer()
-    prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-    ids = words.encode(prompt, special="all")
-    tokens = torch.tensor([ids])
+    llama, ids = model(), question_ids(question)
     with torch.inference_mode():
-        reference = llama(tokens)
+        reference = llama(torch.tensor([ids]))
         with readable_attention():
-            mine = llama(tokens)
-        difference = (mine - reference).abs().max().item()
-        yield Metric(
-            Both("logits 与融合内核相差最多", "largest difference of logits from the fused kernel"),
-            difference,
-        )
-        if not math.isfinite(difference):
-            yield Say(Both("你的函数在真实的输入上得到了 NaN。", "Your function gave NaN on real inputs."))
-            return
-        cache = KVCache.for_model(llama.config, capacity=len(ids) + n_tokens)
-        answer: list[int] = []
-        fed = tokens
-        end = words.encode("<|im_end|>", special="all")[0]
-        with readable_attention():
-            for step in range(1, n_tokens + 1):
-                chosen = int(llama(fed, cache=cache, last_only=True)[0, -1].argmax())
-                if chosen == end:
-                    break
-                answer.append(chosen)
-                fed = torch.tensor([[chosen]])
-                yield Progress(step, n_tokens)
-                yield Show("answer", Text(Both.same(words.decode(answer))))
-    yield Progress(n_tokens, n_tokens)
-    yield Show(
-        "summary",
-        Table(
-            [Both("问题", "question"), Both("回答", "answer")],
-            [[question, words.decode(answer)]],
-        ),
+            mine = llama(torch.tensor([ids]))
+    difference = (mine - reference).abs().max().item()
+    yield Metric(
+        Both("logits 与融合内核相差最多", "largest difference of logits from the fused kernel"), difference
     )
+    if not math.isfinite(difference):
+        yield Say(Both("你的函数在真实的输入上得到了 NaN。", "Your function gave NaN on real inputs."))
+        return
+
+    def logits(tokens: Tensor, cache: KVCache) -> Tensor:
+        with readable_attention():
+            return llama(tokens, cache=cache, last_only=True)
+
+    answer = ""
+    for step, answer in enumerate(greedy_answer(ids, n_tokens, logits), start=1):
+        yield Progress(step, n_tokens)
+        yield Show("answer", Text(Both.same(answer)))
+    yield Progress(n_tokens, n_tokens)
+    yield Show("summary", Table([Both("问题", "question"), Both("回答", "answer")], [[question, answer]]))

@@ -36,7 +36,7 @@ from teachllm.school.figures import (
     lab,
     value,
 )
-from teachllm.school.figures.real_model import config, model, tokenizer
+from teachllm.school.figures.real_model import config, greedy_answer, model, question_ids, tokenizer
 from teachllm.stack.data.corpora import stdlib_docs
 from teachllm.stack.models import llama
 from teachllm.stack.nn.attention import (
@@ -759,8 +759,8 @@ def wrong_base(
     title=Both("用你的 RoPE 跑 SmolLM2", "SmolLM2 on your RoPE"),
     seconds=20,
     summary=Both(
-        "每一层的 query 和 key 都由 rope 来转。打开“用我的函数”，它就换成你写的。",
-        "Queries and keys of every layer are turned by rope. Turn on “use my function” and it becomes yours.",
+        "每一层的 query 和 key 都由 rope 来转。打开“用我写的函数来跑”，它就换成你写的。",
+        "Queries and keys of every layer are turned by rope. Turn on “Run it with my function” and it becomes yours.",
     ),
 )
 def your_rope(
@@ -772,37 +772,28 @@ def your_rope(
     ] = 40,
 ) -> Iterator[Event]:
     yield Progress(0, n_tokens, Both("读入模型", "loading the model"))
-    words, base = tokenizer(), model().config.rope_base
+    ids, base = question_ids(question), model().config.rope_base
 
     def rotation(x: Tensor, positions: Tensor) -> Tensor:
         return rope(x, positions, base)
 
-    prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-    ids = words.encode(prompt, special="all")
-    end = words.encode("<|im_end|>", special="all")[0]
-    fed = torch.tensor([ids])
-    cache = KVCache.for_model(model().config, capacity=len(ids) + n_tokens)
-    answer: list[int] = []
     with torch.inference_mode():
-        difference = (logits_with(rotation, fed) - model()(fed)).abs().max().item()
-        if not math.isfinite(difference):
-            yield Say(Both("你的函数在真实的输入上得到了 NaN。", "Your function gave NaN on real inputs."))
-            return
-        yield Metric(
-            Both(
-                "logits 与模型自己的转法相差最多",
-                "largest difference of logits from the model's own rotation",
-            ),
-            difference,
-        )
-        for step in range(1, n_tokens + 1):
-            chosen = int(logits_with(rotation, fed, cache, last_only=True)[0, -1].argmax())
-            if chosen == end:
-                break
-            answer.append(chosen)
-            fed = torch.tensor([[chosen]])
-            yield Progress(step, n_tokens)
-            yield Show("answer", Text(Both.same(words.decode(answer))))
+        tokens = torch.tensor([ids])
+        difference = (logits_with(rotation, tokens) - model()(tokens)).abs().max().item()
+    if not math.isfinite(difference):
+        yield Say(Both("你的函数在真实的输入上得到了 NaN。", "Your function gave NaN on real inputs."))
+        return
+    yield Metric(
+        Both(
+            "logits 与模型自己的转法相差最多",
+            "largest difference of logits from the model's own rotation",
+        ),
+        difference,
+    )
+    answer = ""
+    logits = partial(logits_with, rotation, last_only=True)
+    for step, answer in enumerate(greedy_answer(ids, n_tokens, logits), start=1):
+        yield Progress(step, n_tokens)
+        yield Show("answer", Text(Both.same(answer)))
     yield Progress(n_tokens, n_tokens)
-    columns = [Both("问题", "question"), Both("回答", "answer")]
-    yield Show("summary", Table(columns, [[question, words.decode(answer)]]))
+    yield Show("summary", Table([Both("问题", "question"), Both("回答", "answer")], [[question, answer]]))

@@ -6,13 +6,16 @@ All of these raise :class:`teachllm.stack.data.assets.AssetMissing`, with what t
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 
 from teachllm.stack.data.assets import asset
 from teachllm.stack.models.gguf import read_gguf
 from teachllm.stack.models.llama import Llama, LlamaConfig
 from teachllm.stack.models.loading import config_from_gguf, load_model
+from teachllm.stack.nn.kv_cache import KVCache
 from teachllm.stack.tokenizer import Tokenizer
 
 CHAT_MODEL = "smollm2-135m-instruct"
@@ -37,3 +40,31 @@ def config() -> LlamaConfig:
     found = config_from_gguf(read_gguf(asset(CHAT_MODEL)))
     assert isinstance(found, LlamaConfig)
     return found
+
+
+def question_ids(question: str) -> list[int]:
+    """A conversation that asks ``question``, up to where the answer begins. Special tokens in it are text."""
+    words = tokenizer()
+    begin, end = words.special_tokens["<|im_start|>"], words.special_tokens["<|im_end|>"]
+    asked = words.encode(f"user\n{question}")
+    return [begin, *asked, end, *words.encode("\n"), begin, *words.encode("assistant\n")]
+
+
+def greedy_answer(
+    ids: list[int], n_tokens: int, logits: Callable[[Tensor, KVCache], Tensor]
+) -> Iterator[str]:
+    """The answer so far after each of at most ``n_tokens``, always the most probable one.
+
+    ``logits(tokens, cache)`` are those of (batch, length) tokens behind the cache; the last position counts.
+    """
+    cache = KVCache.for_model(config(), capacity=len(ids) + n_tokens)
+    end = tokenizer().special_tokens["<|im_end|>"]
+    fed, answer = ids, []
+    for _ in range(n_tokens):
+        with torch.inference_mode():
+            chosen = int(logits(torch.tensor([fed]), cache)[0, -1].argmax())
+        if chosen == end:
+            return
+        answer.append(chosen)
+        fed = [chosen]
+        yield tokenizer().decode(answer)
