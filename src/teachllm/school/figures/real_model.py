@@ -1,6 +1,6 @@
 """The course's real model, for figures and labs: loaded once, whichever lessons look into it.
 
-All of these raise :class:`teachllm.stack.data.assets.AssetMissing`, with what to do, while it is not fetched.
+All of these raise :class:`CannotRun`, which says what to do, while its file is not there or is damaged.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from teachllm.stack.data.assets import asset
-from teachllm.stack.models.gguf import read_gguf
+from teachllm.school.figures.failure import CannotRun
+from teachllm.school.language import Both
+from teachllm.stack.data.assets import AssetMissing, asset
+from teachllm.stack.models.gguf import GGUFFile, read_gguf
 from teachllm.stack.models.llama import Llama, LlamaConfig
 from teachllm.stack.models.loading import config_from_gguf, load_model
 from teachllm.stack.nn.kv_cache import KVCache
@@ -21,23 +23,37 @@ from teachllm.stack.tokenizer import Tokenizer
 CHAT_MODEL = "smollm2-135m-instruct"
 
 
+def file() -> GGUFFile:
+    try:
+        return read_gguf(asset(CHAT_MODEL))
+    except AssetMissing as missing:
+        fetch = f"teachllm assets fetch {CHAT_MODEL}"
+        raise CannotRun(
+            Both(
+                f"课程的小模型不在这台电脑上，或者文件坏了。到“设置”里下载，或在终端运行：{fetch}",
+                "The small model of the course is not on this computer, or its file is damaged. "
+                f"Fetch it in the settings, or in a terminal: {fetch}",
+            )
+        ) from missing
+
+
 @functools.cache
 def model() -> Llama:
     """SmolLM2-135M-Instruct in float32, on the processor: its numbers are compared and shown."""
-    loaded = load_model(CHAT_MODEL, device="cpu", dtype=torch.float32)
+    loaded = load_model(file().path, device="cpu", dtype=torch.float32)
     assert isinstance(loaded, Llama)
     return loaded
 
 
 @functools.cache
 def tokenizer() -> Tokenizer:
-    return Tokenizer.from_gguf_metadata(read_gguf(asset(CHAT_MODEL)).metadata)
+    return Tokenizer.from_gguf_metadata(file().metadata)
 
 
 @functools.cache
 def config() -> LlamaConfig:
     """The sizes, read from the head of the model's file without loading its weights."""
-    found = config_from_gguf(read_gguf(asset(CHAT_MODEL)))
+    found = config_from_gguf(file())
     assert isinstance(found, LlamaConfig)
     return found
 

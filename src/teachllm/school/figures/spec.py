@@ -19,6 +19,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from teachllm.school.figures.charts import CHARTS, Chart
 from teachllm.school.figures.controls import CONTROLS, Control, Parameter, check_arguments
 from teachllm.school.figures.events import EVENTS
+from teachllm.school.figures.failure import described
 from teachllm.school.figures.predict import Predict
 from teachllm.school.language import Both, Lang
 
@@ -105,7 +106,7 @@ class LabSpec:
                     raise TypeError(f"lab {self.name} yielded a {type(event).__name__}; yield {names}")
                 yield event.to_json(lang)
         except Exception as error:
-            message = f"{type(error).__name__}: {error}"
+            message = described(error).get(lang)
             yield {"event": "error", "message": message, "traceback": traceback.format_exc(limit=-6)}
             return
         yield {"event": "done", "seconds": round(time.perf_counter() - start, 3)}

@@ -12,6 +12,7 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
 from teachllm.school.course import Course
+from teachllm.school.figures.failure import described
 from teachllm.school.language import Both, Lang, say
 from teachllm.school.lesson.codebox import RemarkError, code_box, example_box, parse_remarks
 from teachllm.school.lesson.document import Document, box_parts, fence_parts
@@ -233,8 +234,8 @@ class PageRenderer(RendererHTML):
         """Keeps an error in ``figures.py`` with its line; returns it in the reader's language."""
         assert self.loaded is not None
         path = self.loaded.lesson.file("figures.py")
-        detail = f"{type(error).__name__}: {error}"
-        message = Both(f"{what.zh} 出错：{detail}", f"{what.en} failed: {detail}")
+        why = described(error)
+        message = Both(f"{what.zh} 出错：{why.zh}", f"{what.en} failed: {why.en}")
         self.failures.append(Problem(path, line_in(path, error), message))
         return message.get(self.lang)
 

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from teachllm.school.figures import ControlError, FigureSpec
+from teachllm.school.figures.failure import described
 from teachllm.school.language import Both, Lang
 from teachllm.school.lesson import load_lesson
 from teachllm.school.web.api.lessons import available, declared
@@ -79,7 +80,6 @@ def _computed(name: str, compute: Any) -> dict[str, Any]:
     except (ControlError, Refusal):
         raise
     except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise Refusal(
-            500, Both(f"图 {name} 算到一半出错了：{what}", f"Figure {name} failed: {what}")
-        ) from error
+        why = described(error)
+        text = Both(f"图 {name} 算到一半出错了：{why.zh}", f"Figure {name} failed: {why.en}")
+        raise Refusal(500, text) from error
