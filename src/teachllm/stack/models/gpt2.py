@@ -84,6 +84,13 @@ class GPT2(nn.Module):
         self, tokens: Int[Tensor, "batch length"], cache: KVCache | None = None, last_only: bool = False
     ) -> Float[Tensor, "batch length_or_1 vocab"]:
         """The logits of the token after each one; the arguments are those of `Llama.forward`."""
+        x = self.features(tokens, cache)
+        return self.head(x[:, -1:] if last_only else x)
+
+    def features(
+        self, tokens: Int[Tensor, "batch length"], cache: KVCache | None = None
+    ) -> Float[Tensor, "batch length d_model"]:
+        """What the head reads; see `Llama.features`."""
         start = 0 if cache is None else cache.length
         if tokens.shape[1] == 0:
             raise ValueError("no tokens were given; this model takes at least one")
@@ -92,9 +99,7 @@ class GPT2(nn.Module):
             x = block(x, cache)
         if cache is not None:
             cache.advance(tokens.shape[1])
-        if last_only:
-            x = x[:, -1:]
-        return self.head(self.norm(x))
+        return self.norm(x)
 
 
 class Block(nn.Module):

@@ -108,8 +108,18 @@ class Llama(nn.Module):
     ) -> Float[Tensor, "batch length_or_1 vocab"]:
         """The logits of the token after each one.
 
-        cache: tokens stand behind what it holds, and are added to it.
+        cache, ValueError: see `features`.
         last_only: logits of the last position only; the head is the largest matrix of a small model.
+        """
+        x = self.features(tokens, cache)
+        return self.head(x[:, -1:] if last_only else x)
+
+    def features(
+        self, tokens: Int[Tensor, "batch length"], cache: KVCache | None = None
+    ) -> Float[Tensor, "batch length d_model"]:
+        """What the head reads: a loss that makes logits in pieces multiplies by `head.weight` itself.
+
+        cache: tokens stand behind what it holds, and are added to it.
         ValueError if there are no tokens, or more than the context or the cache can hold.
         """
         start = 0 if cache is None else cache.length
@@ -125,9 +135,7 @@ class Llama(nn.Module):
             x = block(x, cos, sin, cache)
         if cache is not None:
             cache.advance(tokens.shape[1])
-        if last_only:
-            x = x[:, -1:]
-        return self.head(self.norm(x))
+        return self.norm(x)
 
 
 class Block(nn.Module):

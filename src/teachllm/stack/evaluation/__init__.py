@@ -1,0 +1,1 @@
+"""Evaluation: how good a language model is, measured on tasks."""

@@ -1,0 +1,1 @@
+"""Training: the loop, optimizers, schedules, checkpoints, and what a run costs."""
