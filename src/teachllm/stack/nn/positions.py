@@ -185,10 +185,11 @@ def apply_rope(
 
     (a, b) becomes (a cos - b sin, a sin + b cos). Lengths stay, position 0 changes nothing, and the product
     of a rotated query and a rotated key depends on their distance alone. x: queries or keys, not values.
+    The result has the dtype of x, also when the cosines are more exact.
     Su et al. 2021, arXiv:2104.09864, equation 34.
     """
     a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
 
 
 def apply_rope_interleaved(
