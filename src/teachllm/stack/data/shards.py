@@ -74,7 +74,7 @@ class ShardWriter:
             if (folder / INDEX).exists():
                 raise ShardError(f"{folder} holds a corpus already. Give another folder, or remove this one.")
             self._tokens_file: BinaryIO | None = None
-            self._documents_file: BinaryIO = open(folder / DOCUMENTS, "wb")
+            self._documents_file: BinaryIO = open(folder / DOCUMENTS, "wb")  # noqa: SIM115  (until `finish`)
 
     def add(self, tokens: Sequence[int] | np.ndarray, n_bytes: int) -> None:
         """Append one document: its ids, without the end-of-text token, and the UTF-8 bytes they stand for.
@@ -135,7 +135,7 @@ class ShardWriter:
             return
         ids = np.concatenate(self._buffer)
         if self._tokens_file is None:
-            self._tokens_file = open(self.folder / shard_name(len(self._sizes)), "wb")
+            self._tokens_file = open(self.folder / shard_name(len(self._sizes)), "wb")  # noqa: SIM115
             self._sizes.append(0)
         data = _little_endian(ids)
         self._tokens_file.write(data)
@@ -199,11 +199,9 @@ class TokenShards:
         self.n_bytes: int = index["n_bytes"]
         self.sha256: str = index["sha256"]
         files = [folder / shard_name(i) for i in range(len(index["shards"]))]
-        self._shards = [
-            _map(file, self.dtype, size) for file, size in zip(files, index["shards"], strict=True)
-        ]
+        self._shards = [_map(*file, self.dtype) for file in zip(files, index["shards"], strict=True)]
         self._ends = np.cumsum(index["shards"], dtype=np.int64)
-        documents = _map(folder / DOCUMENTS, np.dtype(np.int64), 2 * self.n_documents).reshape(-1, 2)
+        documents = _map(folder / DOCUMENTS, 2 * self.n_documents, np.dtype(np.int64)).reshape(-1, 2)
         self.document_starts: np.ndarray = documents[:, 0]
         """Where each document begins in the stream: the place of its end-of-text token. int64."""
         self.document_bytes: np.ndarray = documents[:, 1]
@@ -297,7 +295,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _map(file: Path, dtype: np.dtype[Any], size: int) -> np.ndarray:
+def _map(file: Path, size: int, dtype: np.dtype[Any]) -> np.ndarray:
     """A file as a read-only array that lies on disk. Raises `ShardError` when it is not as long as it was."""
     try:
         found = file.stat().st_size

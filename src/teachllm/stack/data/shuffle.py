@@ -1,6 +1,6 @@
-"""A random order of any number of things that is computed, not stored: where the n-th goes takes microseconds.
+"""A random order of any number of things that is computed, not stored: one place of it takes microseconds.
 
-A loader can so continue at any place of any epoch without keeping, or drawing again, a list of all rows.
+So a loader can continue at any place of any epoch without keeping, or drawing again, a list of all rows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def shuffled(index: int, n: int, seed: int) -> int:
 
 
 def mix(x: int) -> int:
-    """64 bits that look independent of those of any other x: the finalizer of SplitMix64 (Steele et al. 2014)."""
+    """64 bits that look independent of those of any other x: SplitMix64's finalizer (Steele et al. 2014)."""
     x = (x + 0x9E3779B97F4A7C15) & MASK64
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & MASK64
     x = (x ^ x >> 27) * 0x94D049BB133111EB & MASK64
