@@ -161,3 +161,18 @@ def state_dict(
             state[ours][rows : rows + len(part)] = part
             rows += len(part)
     return state
+
+
+def file_tensors(layout: Layout, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `state_dict` for a layout whose tensors are stacked and transposed, nothing else: our
+    parameters as the tensors of a file. They may share memory with ours.
+    """
+    tensors: dict[str, Tensor] = {}
+    for ours, sources in layout.items():
+        transposed = [source.prepare is torch.t for source in sources]
+        if any(source.prepare not in (None, torch.t) for source in sources):
+            raise ValueError(f"{ours} is reordered when it is read, which this cannot undo")
+        rows = [source.shape[-1 if turned else 0] for source, turned in zip(sources, transposed, strict=True)]
+        for source, turned, part in zip(sources, transposed, state[ours].split(rows), strict=True):
+            tensors[source.name] = part.t() if turned else part
+    return tensors
