@@ -57,8 +57,7 @@ def test_only_positions_tell_a_bidirectional_model_the_order(position: str) -> N
 @torch.no_grad()
 @pytest.mark.parametrize("position", [name for name in POSITIONS if name not in ("sinusoidal", "learned")])
 def test_relative_positions_do_not_see_where_a_text_begins(position: str) -> None:
-    # What a token sees of itself and its neighbour, with everything else hidden, does not depend on where both
-    # stand.
+    # What a token gets from itself and its neighbour, all else hidden, is the same wherever both stand.
     model = decoder(position=position, n_layers=1)
     given = tokens(9)
     attention = model.blocks[0].attention
