@@ -75,7 +75,7 @@ def test_deberta_attends_as_deberta_does() -> None:
     q = q + split(theirs.q_bias[None])
     position_k, position_q = split(theirs.pos_proj(table)), split(theirs.pos_q_proj(table))
     # For position-to-content the paper looks δ(j, i) up, this code δ(i, j). Within the span that is the table
-    # in another order: the row of distance x is that of -x. Distance -span has no opposite and is not reached.
+    # in another order: the row of x is that of -x. Distance -span is not reached and has no opposite.
     opposite = torch.cat([position_q[:, :1], position_q[:, 1:].flip(1)], dim=1)
     scores = deberta_scores(q, k, opposite, position_k, relative_positions(length)) / math.sqrt(3 * d)
     torch.testing.assert_close(scores.softmax(-1), expected, atol=1e-5, rtol=0)
