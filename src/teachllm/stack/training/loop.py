@@ -1,70 +1,36 @@
-"""The training loop. Everything a run does to a model happens in `train`, once a step, in nine numbered lines."""
+"""The training loop: everything that a run does to a model happens in `train`, in nine numbered steps."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TypeAlias
 
 import psutil
 import torch
-from jaxtyping import Int
 from torch import Tensor, nn
 
-from teachllm.stack.training.documents import attention_within_documents
-from teachllm.stack.training.loss import IGNORED, chunked_cross_entropy
+from teachllm.stack.training.checkpoint import CheckpointFolder
+from teachllm.stack.training.config import TrainingConfig
+from teachllm.stack.training.loss import IGNORED
+from teachllm.stack.training.parallel import collecting_gradients, whole
+from teachllm.stack.training.schedules import lr_at
+from teachllm.stack.training.state import Batch, TrainingState
+from teachllm.stack.training.watch import WINDOW, TrainingDiverged, check_finite, is_spike
 
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a model is trained. ValueError names everything that does not fit together.
-
-    steps: updates of the weights. micro_rows: rows that go through the model at a time; a batch of more rows
-    is done in pieces whose gradients add up. clip: longest gradient, as one vector over all weights.
-    within_documents: no token attends to another document of its row.
-    checkpoint_every, keep: steps between two checkpoints, and how many of them stay; 0 for none.
-    """
-
-    steps: int
-    micro_rows: int
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.95
-    clip: float = 1.0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    within_documents: bool = True
-    recompute: bool = False
-    checkpoint_every: int = 0
-    keep: int = 2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        problems = [
-            f"{name} is {getattr(self, name)}; it must be at least {least}"
-            for name, least in (("steps", 1), ("micro_rows", 1), ("checkpoint_every", 0), ("keep", 1))
-            if getattr(self, name) < least
-        ]
-        problems += [
-            f"{name} is {getattr(self, name)}; it must be above 0 and finite"
-            for name in ("learning_rate", "clip")
-            if not 0 < getattr(self, name) < math.inf
-        ]
-        if problems:
-            raise ValueError("this is no way to train: " + "; ".join(problems))
+MOST_ROLLBACKS = 3  # to one checkpoint, before the run is given up
 
 
 @dataclass(frozen=True, slots=True)
 class StepMetrics:
     """What one step was like.
 
-    step: counted from 1. tokens: trained on so far, all processes together. loss: nats a token, before the
-    update. gradient_norm: before clipping. matmul_fraction: of the machine's fastest matrix product, None if
-    nobody measured it. memory_bytes: of this process, or of its GPU. seconds_left: None at the first step.
+    step: counted from 1. tokens: trained on so far. loss: of this batch before the update, nats a token.
+    gradient_norm: before clipping. matmul_fraction: of the speed of the machine's fastest matrix products,
+    None if that was not given. memory_bytes: of this process, or the most that its GPU has held.
     """
 
     step: int
@@ -75,94 +41,158 @@ class StepMetrics:
     tokens_per_second: float
     matmul_fraction: float | None
     memory_bytes: int
-    seconds_left: float | None
+    seconds_left: float
 
 
-class Batch(Protocol):
-    """Rows of tokens, the token after each, and the document that each belongs to; see `data.loader`."""
-
-    tokens: Int[Tensor, "row position"]
-    targets: Int[Tensor, "row position"]
-    document_ids: Int[Tensor, "row position"]
-
-
-class Loader(Protocol):
-    """An endless iterator of batches whose position is part of a checkpoint."""
-
-    def __next__(self) -> Batch: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-@dataclass
-class TrainingState:
-    """Everything that training changes, and therefore everything that a checkpoint holds."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    loader: Loader
-    step: int = 0
-    tokens: int = 0
-    recent_losses: list[float] = field(default_factory=list)
-
-
-def begin(model: nn.Module, loader: Loader, config: TrainingConfig) -> TrainingState:
-    """The state before the first step."""
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
-    )
-    return TrainingState(model.train(), optimizer, loader)
-
-
-def train(state: TrainingState, config: TrainingConfig) -> Iterator[StepMetrics]:
-    """Steps from where `state` stands to the last one, one for each `next`.
-
-    Between two of them the state is whole: stop there, evaluate, sample, save a checkpoint.
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """The loss of step `step` lies far above the median of those before it. back_to: the step of the
+    checkpoint whose weights the run goes on with, behind the data of the spike; None if it just goes on.
     """
-    device = next(state.model.parameters()).device
+
+    step: int
+    loss: float
+    median: float
+    back_to: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint was written."""
+
+    step: int
+    folder: Path
+
+
+TrainingEvent: TypeAlias = StepMetrics | Spike | Saved
+
+
+def train(
+    state: TrainingState,
+    config: TrainingConfig,
+    checkpoints: CheckpointFolder | None = None,
+    tokens_per_second_at_peak: float | None = None,
+) -> Iterator[TrainingEvent]:
+    """Steps from where `state` stands to the last one: one event for each, and for what happens between.
+
+    Whenever an event is out, the state is whole: the caller may evaluate, sample, save, or stop for good.
+    tokens_per_second_at_peak: what all processes together would do if everything were as fast as the
+    machine's fastest matrix products.
+    Raises `TrainingDiverged` for a loss that is no number, `CheckpointFailed` if one cannot be written, and
+    what the loader raises; the weights are then those after the last update.
+    """
+    processes, device = state.processes, state.device
+    rollbacks, pace = 0, 0.0
     while state.step < config.steps:
         begun = time.perf_counter()
-        # 1. The next batch, in pieces that fit in memory.
+
+        # 1. Take the next batch (of several processes, each has its rows) in pieces that fit in memory.
         batch = next(state.loader)
-        pieces = list(zip(*(t.to(device).split(config.micro_rows) for t in _tensors(batch)), strict=True))
-        n_targets = int((batch.targets != IGNORED).sum())
-        # 2. Forward and backward; gradients add up over the pieces.
+        n_tokens, n_targets = processes.total(counts(batch).to(device)).tolist()
+        pieces = in_pieces(batch, config.micro_rows, device)
+
+        # 2. Set the learning rate of this step.
+        learning_rate = lr_at(state.step, config.learning_rates)
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate
+
+        # 3. Go forward and back. Gradients of the pieces add up to that of the whole batch; processes
+        #    average theirs, so each counts its own as often as there are processes.
         loss = torch.zeros((), device=device)
-        for tokens, targets, document_ids in pieces:
-            with _attention(document_ids, config):
-                features = state.model.features(tokens)  # pyright: ignore[reportCallIssue]
-                piece_loss = chunked_cross_entropy(features, state.model.head.weight, targets, n_targets)  # pyright: ignore
-            piece_loss.backward()
+        for i, piece in enumerate(pieces):
+            with collecting_gradients(state.wrapped, last_piece=i == len(pieces) - 1):
+                piece_loss = state.wrapped(*piece, n_targets)
+                (piece_loss * processes.world_size).backward()
             loss += piece_loss.detach()
-        # 3. Clip.
-        norm = float(nn.utils.clip_grad_norm_(state.model.parameters(), config.clip))
-        # 4. Update.
+        loss = float(processes.total(loss))
+
+        # 4. Shorten the gradient, all weights taken as one vector, to the length `clip`.
+        norm = float(whole(nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)))
+
+        # 5. Look at both before they change anything.
+        last_checkpoint = None if checkpoints is None else checkpoints.last
+        check_finite(loss, norm, state.step + 1, learning_rate, last_checkpoint)
+        if is_spike(loss, state.recent_losses, config.spike_threshold):
+            spike_step, middle, back_to = state.step + 1, median(state.recent_losses), None
+            if config.on_spike == "rollback" and checkpoints is not None and last_checkpoint is not None:
+                rollbacks += 1
+                back_to = go_back(state, config, checkpoints, rollbacks)
+            yield Spike(spike_step, loss, middle, back_to)
+            if back_to is not None:
+                continue
+
+        # 6. Update the weights.
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
+        state.objective.weights.refresh()
+
+        # 7. Count.
         state.step += 1
-        state.tokens += batch.tokens.numel()
+        state.tokens += n_tokens
+        state.recent_losses = [*state.recent_losses, loss][-WINDOW:]
+
+        # 8. Report.
         seconds = time.perf_counter() - begun
+        pace = 0.9 * pace + 0.1 * seconds if pace else seconds
+        speed = n_tokens / seconds
         yield StepMetrics(
             step=state.step,
             tokens=state.tokens,
-            loss=float(loss),
-            learning_rate=config.learning_rate,
+            loss=loss,
+            learning_rate=learning_rate,
             gradient_norm=norm,
-            tokens_per_second=batch.tokens.numel() / seconds,
-            matmul_fraction=None,
-            memory_bytes=psutil.Process().memory_info().rss,
-            seconds_left=seconds * (config.steps - state.step),
+            tokens_per_second=speed,
+            matmul_fraction=speed / tokens_per_second_at_peak if tokens_per_second_at_peak else None,
+            memory_bytes=memory_in_use(device),
+            seconds_left=pace * (config.steps - state.step),
         )
 
+        # 9. Save.
+        if checkpoints is not None and is_due(state.step, config):
+            yield Saved(state.step, checkpoints.save(state, config))
+            rollbacks = 0
 
-def _tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    return batch.tokens, batch.targets, batch.document_ids
+
+def counts(batch: Batch) -> Tensor:
+    """How many tokens a batch has, and how many of them have a target that counts."""
+    return torch.stack([torch.tensor(batch.tokens.numel()), (batch.targets != IGNORED).sum().cpu()])
 
 
-def _attention(document_ids: Tensor, config: TrainingConfig) -> AbstractContextManager[None]:
-    return attention_within_documents(document_ids) if config.within_documents else nullcontext()
+def in_pieces(batch: Batch, rows: int, device: torch.device) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """(tokens, targets, document ids) of `rows` rows at a time."""
+    whole_batch = (batch.tokens, batch.targets, batch.document_ids)
+    return list(zip(*(part.to(device).split(rows) for part in whole_batch), strict=True))
+
+
+def go_back(
+    state: TrainingState, config: TrainingConfig, checkpoints: CheckpointFolder, rollbacks: int
+) -> int:
+    """Weights and optimizer of the last checkpoint, with the data where they are now: behind the spike.
+
+    Chowdhery et al. 2022, arXiv:2204.02311 (PaLM), section 5.1.
+    """
+    if rollbacks > MOST_ROLLBACKS:
+        raise TrainingDiverged(
+            f"at step {state.step + 1} the loss has jumped for the {rollbacks}th time since the checkpoint "
+            f"{checkpoints.last}, and other data did not help. Continue from an older one with a lower learning "
+            "rate, or look for what is wrong in the data",
+            state.step + 1,
+            checkpoints.last,
+        )
+    place = state.loader.state_dict()
+    assert checkpoints.last is not None
+    checkpoints.load(checkpoints.last, state, config)
+    state.loader.load_state_dict(place)
+    return state.step
+
+
+def is_due(step: int, config: TrainingConfig) -> bool:
+    """Whether a checkpoint is to be written after this many steps: every so often, and at the end."""
+    return step == config.steps or (config.checkpoint_every > 0 and step % config.checkpoint_every == 0)
+
+
+def memory_in_use(device: torch.device) -> int:
+    """Bytes that this process holds now; on a GPU, the most that it has held there."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss
