@@ -86,9 +86,7 @@ class TrainingConfig:
             if getattr(self, name) not in get_args(kind)
         ]
         if self.on_spike == "rollback" and self.checkpoint_every == 0:
-            problems.append(
-                "on_spike is rollback, but without checkpoint_every there is nothing to go back to"
-            )
+            problems.append("on_spike is rollback, which needs checkpoints: checkpoint_every must be above 0")
         try:
             _ = self.learning_rates
         except ValueError as problem:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 # What writes into the residual stream, in every model of the stack.
 RESIDUAL = ("attention.out", "feed_forward.down")
+
+
+class Sizes(Protocol):
+    """Of any model of the stack."""
+
+    d_model: int
+    n_layers: int
 
 
 @torch.no_grad()
@@ -21,11 +29,11 @@ def initialize(model: nn.Module, generator: torch.Generator) -> None:
 
     Nguyen & Salazar 2019, arXiv:1910.05895 (the deviation); Radford et al. 2019, GPT-2 (the residual factor).
     """
-    d_model, n_layers = model.config.d_model, model.config.n_layers  # pyright: ignore
-    std = small_init(d_model)
+    config = cast(Sizes, model.config)
+    std = small_init(config.d_model)
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
-            shrink = math.sqrt(2 * n_layers) if name.endswith(RESIDUAL) else 1.0
+            shrink = math.sqrt(2 * config.n_layers) if name.endswith(RESIDUAL) else 1.0
             _normal(module.weight, std / shrink, generator)
             if module.bias is not None:
                 module.bias.zero_()

@@ -174,8 +174,8 @@ def go_back(
     if rollbacks > MOST_ROLLBACKS:
         raise TrainingDiverged(
             f"at step {state.step + 1} the loss has jumped for the {rollbacks}th time since the checkpoint "
-            f"{checkpoints.last}, and other data did not help. Continue from an older one with a lower learning "
-            "rate, or look for what is wrong in the data",
+            f"{checkpoints.last}, and other data did not help. Continue from an older one with a lower "
+            "learning rate, or look for what is wrong in the data",
             state.step + 1,
             checkpoints.last,
         )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -90,7 +91,7 @@ def shard(model: nn.Module, compute_dtype: torch.dtype) -> None:
         param_dtype=None if compute_dtype == torch.float32 else compute_dtype, reduce_dtype=torch.float32
     )
     kind = next(model.parameters()).device.type
-    mesh = dist.init_device_mesh(kind, (dist.get_world_size(),))
+    mesh = init_device_mesh(kind, (dist.get_world_size(),))
     for block in model.blocks:  # pyright: ignore[reportGeneralTypeIssues]
         fully_shard(block, mesh=mesh, mp_policy=policy)
     # What is left (embedding, last norm, head) stays gathered between `features` and the loss.

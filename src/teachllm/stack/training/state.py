@@ -70,8 +70,8 @@ def begin(
     """
     if narrow := [name for name, p in model.named_parameters() if p.dtype != torch.float32]:
         raise ValueError(
-            f"the weights {narrow[:3]} are not float32: updates added in fewer bits are rounded away. Load the "
-            "model in float32; products are computed in `precision` anyway"
+            f"the weights {narrow[:3]} are not float32: updates added in fewer bits are rounded away. Load "
+            "the model in float32; products are computed in `precision` anyway"
         )
     model.train()
     dtype = config.compute_dtype(next(model.parameters()).device)
