@@ -1,4 +1,4 @@
-"""What each optimizer promises, where torch has nothing to compare with or a promise is more than a number."""
+"""What each optimizer promises, where torch has nothing to compare with or it is more than a number."""
 
 from __future__ import annotations
 
