@@ -23,7 +23,10 @@ COMMANDS = {
     "progress": ("teachllm.school.progress_command:progress", "Show how far you are."),
     "search": ("teachllm.school.search_command:search", "Find a place in the lessons."),
     "chat": ("teachllm.stack.inference.command:chat", "Talk to the local model."),
-    "generate": ("teachllm.stack.inference.command:generate", "Continue a text with the local model."),
+    "generate": (
+        "teachllm.stack.inference.generate_command:generate",
+        "Continue a text with the local model.",
+    ),
     "assets": ("teachllm.school.assets_command:app", "List and fetch models and other files."),
     "lint": ("teachllm.school.lint:lint_command", "Say what is missing or wrong in the lessons."),
     "new-lesson": ("teachllm.school.new_lesson:new_lesson_command", "Make the folder of a planned lesson."),

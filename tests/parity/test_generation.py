@@ -22,6 +22,7 @@ from teachllm.stack.inference import (
     temperature,
     top_k,
     top_p,
+    typical_p,
 )
 from teachllm.stack.models.llama import Llama
 from teachllm.stack.models.loading import load_model
@@ -47,6 +48,11 @@ def filters() -> dict[str, tuple[Any, Any]]:
         found[f"top-k {value}"] = (
             lambda seen, logits, value=value: top_k(logits, value),
             library.TopKLogitsWarper(value),
+        )
+    for value in (0.01, 0.2, 0.9, 0.95):
+        found[f"typical {value}"] = (
+            lambda seen, logits, value=value: typical_p(logits, value),
+            library.TypicalLogitsWarper(value),
         )
     for value in (0.01, 0.3, 0.9, 0.999):
         found[f"top-p {value}"] = (

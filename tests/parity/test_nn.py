@@ -56,6 +56,25 @@ def test_norms(dtype: torch.dtype) -> None:
         torch.testing.assert_close(got, expected, **tolerance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_backward_of_norms(dtype: torch.dtype) -> None:
+    """Beside what autograd finds in float32 for PyTorch's own norms of the same numbers."""
+    # bfloat16 keeps 8 bits: results differ by one rounding.
+    tolerance = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 1e-5, "rtol": 2**-8}
+    for seed, (spread, shift) in enumerate([(1.0, 0.0), (3.0, 5.0), (0.01, 0.0)]):
+        x = (normal(4, 5, 48, seed=seed, spread=spread) + shift).to(dtype)
+        weight, grad = normal(48, seed=1).to(dtype), normal(4, 5, 48, seed=3).to(dtype)
+        wide = [one.float().requires_grad_() for one in (x, weight, torch.zeros(48))]
+        of_rms = torch.autograd.grad(F.rms_norm(wide[0], (48,), wide[1], 1e-5), wide[:2], grad.float())
+        of_layer = torch.autograd.grad(F.layer_norm(wide[0], (48,), *wide[1:], 1e-5), wide, grad.float())
+        ours_of_rms = norms.rms_norm_backward(grad, x, weight, 1e-5)
+        ours_of_layer = norms.layer_norm_backward(grad, x, weight, 1e-5)
+        for ours, expected in zip((*ours_of_rms, *ours_of_layer), (*of_rms, *of_layer), strict=True):
+            assert ours.dtype == dtype
+            scale = expected.abs().max()  # the gradient is as large as x is small
+            torch.testing.assert_close(ours.float() / scale, expected / scale, **tolerance)
+
+
 def test_norms_of_bfloat16_are_computed_in_float32() -> None:
     x, weight, bias = (
         part.bfloat16() for part in (normal(9, 48, spread=3.0), normal(48), normal(48, seed=1))

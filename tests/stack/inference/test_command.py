@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -15,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from teachllm.stack.chat import ChatOptions, Failure, ScriptedChatModel, TextDelta
-from teachllm.stack.inference.command import Conversation, Words, chat, generate
+from teachllm.stack.inference import beam_search, contrastive_search, load_language_model
+from teachllm.stack.inference.command import Conversation, Words, chat
+from teachllm.stack.inference.generate_command import generate
 
 
 @pytest.fixture
@@ -88,6 +91,45 @@ def test_wrong_options_are_explained(
         command()
     assert ended.value.code == 1
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_beams": 2, "temperature": 0.7, "top_p": 0.9}, "no use for --temperature, --top-p"),
+        ({"num_beams": 2, "contrastive_alpha": 0.6}, "two ways of searching"),
+        ({"length_penalty": 1.0}, "give --num-beams too"),
+        ({"contrastive_alpha": 0.6, "top_k": 4, "seed": 1}, "no use for --seed"),
+        ({"num_beams": 0}, "num_beams is 0"),
+        ({"contrastive_alpha": 2.0}, "alpha is 2.0"),
+        ({"typical_p": 3.0}, "typical_p is 3.0"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    model_folder: Path, options: dict[str, float], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        generate("x", model=str(model_folder), **options)  # pyright: ignore[reportArgumentType]
+    assert words in capsys.readouterr().err
+
+
+def test_generate_searches(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The tiny model's weights are random: what is written is compared with what the search itself finds."""
+    loaded = load_language_model(str(model_folder))
+    ids = loaded.encode_text("Once")
+    options = {"max_tokens": 8, "end_tokens": loaded.end_tokens}
+    best = beam_search(loaded.model, ids, num_beams=3, length_penalty=0.5, **options)[0]
+    generate("Once", model=str(model_folder), max_tokens=8, num_beams=3, length_penalty=0.5)
+    expected = io.StringIO()
+    with contextlib.redirect_stdout(expected):
+        Words("en").show("Once" + loaded.tokenizer.decode(best.tokens) + "\n")
+    assert capsys.readouterr().out == expected.getvalue()
+    *tokens, _ = contrastive_search(loaded.model, ids, top_k=4, alpha=0.6, **options)
+    generate("Once", model=str(model_folder), max_tokens=8, contrastive_alpha=0.6)
+    expected = io.StringIO()
+    with contextlib.redirect_stdout(expected):
+        Words("en").show("Once" + loaded.tokenizer.decode(tokens) + "\n")
+    assert capsys.readouterr().out == expected.getvalue()
 
 
 def test_generate_writes_the_beginning_and_its_continuation(

@@ -13,6 +13,7 @@ from teachllm.stack.inference import (
     temperature,
     top_k,
     top_p,
+    typical_p,
 )
 from teachllm.stack.inference.sampling import draw
 
@@ -61,6 +62,20 @@ def test_min_p_is_relative_to_the_most_probable() -> None:
     assert kept(min_p(logits, 0.0)) == [0, 1, 2, 3]
 
 
+def test_typical_keeps_what_is_neither_too_sure_nor_too_rare() -> None:
+    # The entropy is 1.11 nats. Surprises: 0.51, 1.61, 2.30, 2.30; distances from it: 0.60, 0.50, 1.19, 1.19.
+    logits = logits_of(0.6, 0.2, 0.1, 0.1)
+    assert kept(typical_p(logits, 0.1)) == [1]  # not the most probable one
+    assert kept(typical_p(logits, 0.19)) == [1]
+    assert kept(typical_p(logits, 0.21)) == [0, 1]
+    assert kept(typical_p(logits, 0.79)) == [0, 1]
+    assert len(kept(typical_p(logits, 0.85))) == 3
+    assert torch.equal(typical_p(logits, 1.0), logits)
+    assert torch.equal(typical_p(logits, 0.5)[:2], logits[:2])
+    after_a_filter = top_k(logits_of(0.5, 0.25, 0.15, 0.1), 2)
+    assert kept(typical_p(after_a_filter, 0.99)) == [0, 1]  # what was removed stays removed, without NaN
+
+
 def test_repetition_penalty_makes_seen_tokens_less_likely_whatever_their_sign() -> None:
     logits = torch.tensor([2.0, -2.0, 2.0, -2.0])
     seen = torch.tensor([0, 1, 1])
@@ -71,11 +86,13 @@ def test_repetition_penalty_makes_seen_tokens_less_likely_whatever_their_sign() 
 def test_filters_work_on_batches_and_leave_their_input() -> None:
     logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(1))
     before = logits.clone()
-    for filtered in (top_k(logits, 5), top_p(logits, 0.6), min_p(logits, 0.1), temperature(logits, 0.3)):
+    filters = (top_k(logits, 5), top_p(logits, 0.6), min_p(logits, 0.1), typical_p(logits, 0.6))
+    for filtered in (*filters, temperature(logits, 0.3)):
         assert filtered.shape == logits.shape
     for row in range(3):
         assert torch.equal(top_p(logits, 0.6)[row], top_p(logits[row], 0.6))
         assert torch.equal(min_p(logits, 0.1)[row], min_p(logits[row], 0.1))
+        assert torch.equal(typical_p(logits, 0.6)[row], typical_p(logits[row], 0.6))
     assert torch.equal(logits, before)
 
 
@@ -104,6 +121,10 @@ def test_filters_act_in_the_given_order() -> None:
     cold = Sampling(temperature=0.01, top_p=0.9)
     drawn = {choose_token(logits, NOTHING, cold, torch.Generator().manual_seed(seed)) for seed in range(50)}
     assert drawn == {0}  # so does the temperature before top-p
+    typical = Sampling(temperature=1.0, top_k=3, typical_p=0.1)
+    wide = torch.tensor([0.6, 0.2, 0.1, 0.1]).log()
+    drawn = {choose_token(wide, NOTHING, typical, torch.Generator().manual_seed(seed)) for seed in range(50)}
+    assert drawn == {1}
 
 
 def test_a_seed_decides_and_no_seed_varies() -> None:
@@ -119,8 +140,8 @@ def test_a_seed_decides_and_no_seed_varies() -> None:
 
 def test_everything_out_of_range_is_named() -> None:
     with pytest.raises(ValueError, match="temperature is -1") as refused:
-        Sampling(temperature=-1, top_k=0, top_p=0, min_p=2, repetition_penalty=0)
-    for name in ("top_k is 0", "top_p is 0", "min_p is 2", "repetition_penalty is 0"):
+        Sampling(temperature=-1, top_k=0, top_p=0, min_p=2, typical_p=0, repetition_penalty=0)
+    for name in ("top_k is 0", "top_p is 0", "min_p is 2", "typical_p is 0", "repetition_penalty is 0"):
         assert name in str(refused.value)
     with pytest.raises(ValueError, match="temperature is nan"):
         Sampling(temperature=float("nan"))

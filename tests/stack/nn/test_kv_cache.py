@@ -61,6 +61,21 @@ def test_truncated_positions_are_written_again() -> None:
         kept.truncate(2)
 
 
+@pytest.mark.parametrize("rows", [[0, 0, 0, 0], [1, 0], [1, 1], [1]])
+def test_rows_go_to_what_continues_them(rows: list[int]) -> None:
+    kept = KVCache(n_layers=2, n_kv_heads=3, head_dim=4, capacity=6, batch=2)
+    before = [normal(3)[:1].repeat(2, 1, 1, 1) + torch.arange(2).view(2, 1, 1, 1) for _ in range(2)]
+    for layer in range(2):
+        kept.update(layer, before[layer], -before[layer])
+    kept.advance(3)
+    kept.select(torch.tensor(rows))
+    new = torch.zeros(len(rows), 3, 1, 4)
+    for layer in range(2):
+        k, v = kept.update(layer, new, new)
+        assert torch.equal(k, torch.cat([before[layer][rows], new], dim=2))
+        assert torch.equal(v, torch.cat([-before[layer][rows], new], dim=2))
+
+
 def test_a_full_cache_says_how_large_it_is() -> None:
     kept = cache(capacity=4)
     kept.update(0, normal(3), normal(3))

@@ -1,4 +1,4 @@
-"""``teachllm chat`` and ``teachllm generate``: the local model in the terminal."""
+"""``teachllm chat``: a conversation with the local model in the terminal."""
 
 from __future__ import annotations
 
@@ -77,90 +77,6 @@ def chat(
     except (ValueError, OSError, AssetError) as problem:
         words.fail(problem)
     Conversation(chat_model, options, system, words).run(about)
-
-
-def generate(
-    text: str | None = None,
-    *,
-    model: str = DEFAULT_MODEL,
-    max_tokens: int = 100,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    repetition_penalty: float | None = None,
-    stop: tuple[str, ...] = (),
-    seed: int | None = None,
-    lang: Lang | None = None,
-) -> None:
-    """Continue a text, as a language model does: no chat template, no turns.
-
-    Parameters
-    ----------
-    text
-        The beginning. Without it, the input is read.
-    model
-        An asset, a GGUF file, or a folder of safetensors.
-    max_tokens
-        The most tokens that are written.
-    temperature
-        0 always takes the most probable token; 1 draws from the model's own distribution.
-    top_k
-        Draw only from the k most probable tokens.
-    top_p
-        Draw only from the most probable tokens whose probabilities reach this.
-    min_p
-        Draw only from tokens at least this many times as probable as the most probable one.
-    repetition_penalty
-        Above 1, tokens that were there before become less likely.
-    stop
-        End before this text; may be given several times.
-    seed
-        The same seed gives the same text.
-    lang
-        Language of the messages: zh or en. By default that of the terminal.
-    """
-    from teachllm.stack.inference.generation import generate as generate_events
-    from teachllm.stack.inference.language_model import load_language_model
-    from teachllm.stack.inference.sampling import Sampling
-
-    words = Words(lang or terminal_language())
-    beginning = _piped_text(words) if text is None else text
-    stopping = threading.Event()
-    try:
-        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed)
-        with words.waiting("正在载入模型…", "Loading the model…"):
-            loaded = load_language_model(model)
-        events = generate_events(
-            loaded.model,
-            loaded.tokenizer,
-            loaded.encode_text(beginning),
-            sampling=sampling,
-            max_tokens=max_tokens,
-            end_tokens=loaded.end_tokens,
-            stop_strings=stop,
-            stop=stopping,
-        )
-        words.show(beginning)
-        for event in events:
-            words.show(event.text)
-    except (ValueError, OSError, AssetError) as problem:
-        words.fail(problem)
-    except KeyboardInterrupt:
-        words.show("\n")
-        raise SystemExit(130) from None
-    words.show("\n")
-
-
-def _piped_text(words: Words) -> str:
-    if sys.stdin.isatty():
-        words.fail(
-            words.choose(
-                '给出开头，例如：teachllm generate "从前有座山"',
-                'Give a beginning, such as: teachllm generate "Once upon a time"',
-            )
-        )
-    return sys.stdin.read().removesuffix("\n")
 
 
 class Conversation:

@@ -85,7 +85,21 @@ def generate(
     tokens = generate_tokens(
         model, ids, sampling=sampling, max_tokens=max_tokens, end_tokens=end_tokens, stop=stop
     )
-    return _as_text(tokens, StreamDecoder(tokenizer, skip_special=True), StopStrings(stop_strings), len(ids))
+    return as_text(tokens, tokenizer, len(ids), stop_strings)
+
+
+def as_text(
+    tokens: Iterator[int | EndReason],
+    tokenizer: Tokenizer,
+    prompt_tokens: int,
+    stop_strings: Collection[str] = (),
+) -> Iterator[Piece | End]:
+    """The events of `generate` for tokens that were chosen in any way; the last of `tokens` is the reason why
+    there are no more.
+    """
+    return _as_text(
+        tokens, StreamDecoder(tokenizer, skip_special=True), StopStrings(stop_strings), prompt_tokens
+    )
 
 
 def _as_text(
@@ -111,8 +125,16 @@ def generate_tokens(
     stop: threading.Event | None = None,
 ) -> Iterator[int | EndReason]:
     """The tokens that follow `prompt`, then why there are no more. See `generate`."""
-    sampling = sampling or Sampling()
-    stop = stop or threading.Event()
+    wanted, wants_all = tokens_to_write(model, prompt, max_tokens)
+    sampling, stop = sampling or Sampling(), stop or threading.Event()
+    return _decode(model, list(prompt), sampling, wanted, wants_all, end_tokens, stop)
+
+
+def tokens_to_write(model: CausalModel, prompt: Sequence[int], max_tokens: int | None) -> tuple[int, bool]:
+    """How many tokens may follow `prompt`, and whether they fill the model's context.
+
+    Raises `ContextFull`, ValueError for an empty prompt or a `max_tokens` below 1.
+    """
     room = model.config.context_length - len(prompt)
     if not prompt:
         raise ValueError("the prompt is empty; a model continues at least one token")
@@ -124,7 +146,7 @@ def generate_tokens(
     if max_tokens is not None and max_tokens < 1:
         raise ValueError(f"max_tokens is {max_tokens}; it must be at least 1")
     wanted = room if max_tokens is None else min(max_tokens, room)
-    return _decode(model, list(prompt), sampling, wanted, wanted == room, end_tokens, stop)
+    return wanted, wanted == room
 
 
 def _decode(

@@ -20,14 +20,15 @@ class Sampling:
     """How the next token is drawn. ValueError names everything that is out of range.
 
     temperature 0 is greedy: the most probable token, whatever the other filters say. None leaves a filter
-    out. They act in this order: repetition penalty, temperature, top-k, top-p, min-p. With a seed, the same
-    prompt gives the same text.
+    out. They act in this order: repetition penalty, temperature, top-k, top-p, min-p, typical. With a seed,
+    the same prompt gives the same text.
     """
 
     temperature: float = 0.0
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
+    typical_p: float | None = None
     repetition_penalty: float | None = None
     seed: int | None = None
 
@@ -41,6 +42,8 @@ class Sampling:
             problems.append(f"top_p is {self.top_p}; it must be above 0 and at most 1")
         if self.min_p is not None and not 0 <= self.min_p <= 1:
             problems.append(f"min_p is {self.min_p}; it must be from 0 to 1")
+        if self.typical_p is not None and not 0 < self.typical_p <= 1:
+            problems.append(f"typical_p is {self.typical_p}; it must be above 0 and at most 1")
         if self.repetition_penalty is not None and not 0 < self.repetition_penalty <= 10:
             problems.append(
                 f"repetition_penalty is {self.repetition_penalty}; it must be above 0, at most 10"
@@ -80,6 +83,8 @@ def choose_token(
         logits = top_p(logits, sampling.top_p)
     if sampling.min_p is not None:
         logits = min_p(logits, sampling.min_p)
+    if sampling.typical_p is not None:
+        logits = typical_p(logits, sampling.typical_p)
     return draw(logits.softmax(-1), generator)
 
 
@@ -137,3 +142,21 @@ def min_p(logits: Logits, p: float) -> Logits:
     most_probable = probabilities.amax(-1, keepdim=True)
     removed = (probabilities < p * most_probable) & (probabilities < most_probable)
     return logits.masked_fill(removed, -torch.inf)
+
+
+def typical_p(logits: Logits, p: float) -> Logits:
+    """Keep the tokens whose surprise -ln p is nearest to the mean surprise (the entropy), the fewest whose
+    probabilities reach p.
+
+    "Locally typical sampling": the most probable token may go. Meister et al. 2022, arXiv:2202.00666.
+    """
+    if p >= 1:
+        return logits
+    surprise = -logits.log_softmax(-1)
+    probabilities = (-surprise).exp()
+    entropy = (probabilities * surprise).nansum(-1, keepdim=True)  # 0 · inf, where a filter was before, is 0
+    tokens = (surprise - entropy).abs().argsort(dim=-1, stable=True)
+    likely = probabilities.gather(-1, tokens)
+    reached_before = likely.cumsum(-1) - likely
+    kept = logits.gather(-1, tokens).masked_fill(reached_before >= p, -torch.inf)
+    return torch.full_like(logits, -torch.inf).scatter(-1, tokens, kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -105,6 +105,19 @@ class KVCache:
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot truncate to {length}: the cache holds {self.length} positions")
         self.length = length
+
+    def select(self, rows: Int[Tensor, " new_batch"]) -> None:
+        """Row i of the batch becomes what row rows[i] held; the batch may grow or shrink.
+
+        For searches in which one beginning goes on in several ways.
+        """
+        end = self.length
+        for layers in (self.keys, self.values):
+            for layer, held in enumerate(layers):
+                taken = held[rows, :, :end]
+                if len(rows) != held.shape[0]:
+                    layers[layer] = held.new_empty(len(rows), *held.shape[1:])
+                layers[layer][:, :, :end] = taken
 
 
 def kv_cache_bytes(

@@ -32,6 +32,46 @@ def rms_norm(
     return (wide / torch.sqrt(wide.square().mean(-1, keepdim=True) + eps) * weight.float()).to(x.dtype)
 
 
+def layer_norm_backward(
+    grad: Float[Tensor, "*batch d"],
+    x: Float[Tensor, "*batch d"],
+    weight: Float[Tensor, " d"],
+    eps: float = 1e-5,
+) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, " d"], Float[Tensor, " d"]]:
+    """What `grad`, the gradient of the output of `layer_norm`, becomes for x, weight and bias.
+
+    With x̂ the normalized x and g = grad · weight: (g - mean(g) - x̂ · mean(g · x̂)) / √(variance + eps). What
+    reaches x has no part along the ones and, but for eps, none along x̂: the output ignores both.
+    """
+    centred = x.float() - x.float().mean(-1, keepdim=True)
+    inverse = torch.rsqrt(centred.square().mean(-1, keepdim=True) + eps)
+    normalized = centred * inverse
+    g = grad.float() * weight.float()
+    along = (g * normalized).mean(-1, keepdim=True)
+    grad_x = inverse * (g - g.mean(-1, keepdim=True) - normalized * along)
+    grad_weight, grad_bias = (grad.float() * normalized).flatten(0, -2), grad.float().flatten(0, -2)
+    return grad_x.to(x.dtype), grad_weight.sum(0).to(weight.dtype), grad_bias.sum(0).to(weight.dtype)
+
+
+def rms_norm_backward(
+    grad: Float[Tensor, "*batch d"],
+    x: Float[Tensor, "*batch d"],
+    weight: Float[Tensor, " d"],
+    eps: float = 1e-5,
+) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, " d"]]:
+    """What `grad`, the gradient of the output of `rms_norm`, becomes for x and weight.
+
+    With x̂ the normalized x and g = grad · weight: (g - x̂ · mean(g · x̂)) / √(mean(x²) + eps). The larger x
+    was, the less reaches it.
+    """
+    inverse = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps)
+    normalized = x.float() * inverse
+    g = grad.float() * weight.float()
+    grad_x = inverse * (g - normalized * (g * normalized).mean(-1, keepdim=True))
+    grad_weight = (grad.float() * normalized).flatten(0, -2)
+    return grad_x.to(x.dtype), grad_weight.sum(0).to(weight.dtype)
+
+
 class LayerNorm(nn.Module):
     """`layer_norm` with trained weight and bias, by PyTorch's fused kernel."""
 

@@ -1,0 +1,178 @@
+"""``teachllm generate``: a text continued in the terminal, in any of the ways of decoding."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from teachllm.stack.data.assets import AssetError
+from teachllm.stack.inference.command import DEFAULT_MODEL, Lang, Words, terminal_language
+
+if TYPE_CHECKING:
+    from teachllm.stack.inference.generation import EndReason
+    from teachllm.stack.inference.language_model import LanguageModel
+    from teachllm.stack.inference.sampling import Sampling
+
+
+def generate(
+    text: str | None = None,
+    *,
+    model: str = DEFAULT_MODEL,
+    max_tokens: int = 100,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    typical_p: float | None = None,
+    repetition_penalty: float | None = None,
+    num_beams: int | None = None,
+    length_penalty: float | None = None,
+    contrastive_alpha: float | None = None,
+    stop: tuple[str, ...] = (),
+    seed: int | None = None,
+    lang: Lang | None = None,
+) -> None:
+    """Continue a text, as a language model does: no chat template, no turns.
+
+    Parameters
+    ----------
+    text
+        The beginning. Without it, the input is read.
+    model
+        An asset, a GGUF file, or a folder of safetensors.
+    max_tokens
+        The most tokens that are written.
+    temperature
+        0 always takes the most probable token; 1 draws from the model's own distribution.
+    top_k
+        Draw only from the k most probable tokens. In contrastive search: how many are tried (4 if not given).
+    top_p
+        Draw only from the most probable tokens whose probabilities reach this.
+    min_p
+        Draw only from tokens at least this many times as probable as the most probable one.
+    typical_p
+        Draw only from the tokens of most usual surprise, whose probabilities reach this.
+    repetition_penalty
+        Above 1, tokens that were there before become less likely.
+    num_beams
+        Beam search: keep this many beginnings, and show the best text in the end.
+    length_penalty
+        In beam search: 0 favours short texts, 1 (if not given) compares means over tokens, more favours long.
+    contrastive_alpha
+        Contrastive search: from 0 (greedy) to 1, how much a token that resembles what was said is avoided.
+    stop
+        End before this text; may be given several times.
+    seed
+        The same seed gives the same text.
+    lang
+        Language of the messages: zh or en. By default that of the terminal.
+    """
+    from teachllm.stack.inference.generation import as_text, generate_tokens
+    from teachllm.stack.inference.language_model import load_language_model
+    from teachllm.stack.inference.sampling import Sampling
+
+    words = Words(lang or terminal_language())
+    beginning = _piped_text(words) if text is None else text
+    stopping = threading.Event()
+    try:
+        sampling = Sampling(temperature, top_k, top_p, min_p, typical_p, repetition_penalty, seed)
+        _refuse_mixtures(sampling, num_beams, length_penalty, contrastive_alpha)
+        with words.waiting("正在载入模型…", "Loading the model…"):
+            loaded = load_language_model(model)
+        ids = loaded.encode_text(beginning)
+        if num_beams is not None:
+            tokens = _by_beams(loaded, ids, num_beams, max_tokens, length_penalty, words, stopping)
+        elif contrastive_alpha is not None:
+            tokens = _by_contrast(loaded, ids, top_k or 4, contrastive_alpha, max_tokens, stopping)
+        else:
+            tokens = generate_tokens(
+                loaded.model,
+                ids,
+                sampling=sampling,
+                max_tokens=max_tokens,
+                end_tokens=loaded.end_tokens,
+                stop=stopping,
+            )
+        words.show(beginning)
+        for event in as_text(tokens, loaded.tokenizer, len(ids), stop):
+            words.show(event.text)
+    except (ValueError, OSError, AssetError) as problem:
+        words.fail(problem)
+    except KeyboardInterrupt:
+        words.show("\n")
+        raise SystemExit(130) from None
+    words.show("\n")
+
+
+def _refuse_mixtures(
+    sampling: Sampling, num_beams: int | None, length_penalty: float | None, contrastive_alpha: float | None
+) -> None:
+    """ValueError for options of which one would be ignored."""
+    if num_beams is not None and contrastive_alpha is not None:
+        raise ValueError("--num-beams and --contrastive-alpha are two ways of searching; give one of them")
+    if length_penalty is not None and num_beams is None:
+        raise ValueError("--length-penalty belongs to beam search; give --num-beams too")
+    if num_beams is None and contrastive_alpha is None:
+        return
+    used = set() if num_beams is not None else {"top_k"}
+    given = {one.name for one in fields(sampling) if getattr(sampling, one.name) != one.default}
+    if unused := sorted(given - used):
+        options = ", ".join("--" + name.replace("_", "-") for name in unused)
+        raise ValueError(f"a search draws nothing and has no use for {options}; leave that out")
+
+
+def _by_beams(
+    loaded: LanguageModel,
+    ids: list[int],
+    num_beams: int,
+    max_tokens: int,
+    length_penalty: float | None,
+    words: Words,
+    stop: threading.Event,
+) -> Iterator[int | EndReason]:
+    from teachllm.stack.inference.beam_search import beam_search
+
+    with words.waiting("正在搜索…", "Searching…"):
+        best = beam_search(
+            loaded.model,
+            ids,
+            num_beams=num_beams,
+            max_tokens=max_tokens,
+            end_tokens=loaded.end_tokens,
+            length_penalty=1.0 if length_penalty is None else length_penalty,
+            stop=stop,
+        )[0]
+    yield from best.tokens
+    yield "stop" if best.tokens[-1] in loaded.end_tokens else "length"
+
+
+def _by_contrast(
+    loaded: LanguageModel, ids: list[int], top_k: int, alpha: float, max_tokens: int, stop: threading.Event
+) -> Iterator[int | EndReason]:
+    from teachllm.stack.inference.contrastive_search import FeatureModel, contrastive_search
+
+    if not isinstance(loaded.model, FeatureModel):
+        raise ValueError(f"{loaded.name} does not show its features, which contrastive search compares")
+    return contrastive_search(
+        loaded.model,
+        ids,
+        top_k=top_k,
+        alpha=alpha,
+        max_tokens=max_tokens,
+        end_tokens=loaded.end_tokens,
+        stop=stop,
+    )
+
+
+def _piped_text(words: Words) -> str:
+    if sys.stdin.isatty():
+        words.fail(
+            words.choose(
+                '给出开头，例如：teachllm generate "从前有座山"',
+                'Give a beginning, such as: teachllm generate "Once upon a time"',
+            )
+        )
+    return sys.stdin.read().removesuffix("\n")
