@@ -1,0 +1,1 @@
+"""The fast path of near-duplicate search: the signatures and matches of `minhash`, compiled with Numba."""
