@@ -11,13 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from teachllm.stack.data.shards import END_OF_TEXT
 from teachllm.stack.data.whole_folder import whole_folder
 from teachllm.stack.models.gpt2 import GPT2, GPT2Config
 from teachllm.stack.models.llama import Llama, LlamaConfig
 from teachllm.stack.models.weights import Layout, file_tensors, gpt2_layout, llama_layout
 from teachllm.stack.tokenizer import Tokenizer
-
-END_OF_TEXT = "<|endoftext|>"
 
 
 def save_hugging_face(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 WINDOW = 64  # losses that a new one is compared with
-LEAST = 16  # so many are needed before a jump can be told from the beginning's fall
+LEAST = 16  # so many are needed before a jump can be told from noise
 SMALLEST_SHARE = 0.01  # of the median: what counts as ordinary noise even after very even losses
 
 
@@ -24,15 +25,18 @@ class TrainingDiverged(RuntimeError):
 
 
 def robust_deviation(value: float, recent: Sequence[float]) -> float:
-    """How many standard deviations `value` lies above the median of `recent`, unimpressed by outliers.
+    """How many standard deviations `value` lies above the median of `recent`: at least two of them.
 
-    (value - median) / (1.4826 · MAD), where MAD is the median distance from the median; the factor makes it
-    the standard deviation where noise is normal. A mean and a standard deviation would be moved by the very
-    spikes that are looked for. The noise counts as at least 1% of the median.
+    (value - median) / σ with σ = 1.4826 · MAD(Δ) / √2, where Δ are the differences of neighbours and MAD is
+    the median distance from the median: for normal noise that is its standard deviation. Medians, because a
+    mean would be moved by the very spikes that are looked for; differences, because the slow fall of the loss
+    would count as noise otherwise. σ counts as at least 1% of the median.
     """
     middle = median(recent)
-    spread = 1.4826 * median(abs(x - middle) for x in recent)
-    return (value - middle) / max(spread, SMALLEST_SHARE * abs(middle), 1e-12)
+    differences = [after - before for before, after in pairwise(recent)]
+    usual = median(differences)
+    sigma = 1.4826 * median(abs(x - usual) for x in differences) / math.sqrt(2)
+    return (value - middle) / max(sigma, SMALLEST_SHARE * abs(middle), 1e-12)
 
 
 def is_spike(loss: float, recent: Sequence[float], threshold: float) -> bool:
