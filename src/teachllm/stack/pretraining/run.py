@@ -1,0 +1,279 @@
+"""A pretraining run from its recipe to a model, as a stream of events that a terminal or a page shows."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from teachllm.stack.data.loader import BatchLoader
+from teachllm.stack.models.export import save_hugging_face
+from teachllm.stack.models.llama import Llama
+from teachllm.stack.models.loading import load_model
+from teachllm.stack.nn.device import choose_device
+from teachllm.stack.pretraining.events import (
+    Chosen,
+    CorpusCleaned,
+    Evaluated,
+    Event,
+    Finished,
+    ModelReady,
+    TaskScored,
+    Warned,
+)
+from teachllm.stack.pretraining.measure import compare, final_measures, held_out_score, samples
+from teachllm.stack.pretraining.prepare import PreparedData, Stopped, prepare
+from teachllm.stack.pretraining.recipe import Recipe, read_recipe, recipe_text
+from teachllm.stack.pretraining.record import (
+    CHECKPOINTS,
+    DATA,
+    INFO,
+    MODEL,
+    RECIPE,
+    TOKENIZER,
+    RunError,
+    RunWriter,
+    read_info,
+)
+from teachllm.stack.pretraining.reports import report_to_json
+from teachllm.stack.training.checkpoint import CheckpointFolder, only_process
+from teachllm.stack.training.initialization import initialize
+from teachllm.stack.training.loop import StepMetrics, train
+from teachllm.stack.training.parallel import Processes, processes
+from teachllm.stack.training.precision import choose_precision
+from teachllm.stack.training.state import TrainingState, begin
+
+INFO_SECONDS = 5.0  # how old run.json may be while training
+
+
+def run_recipe(
+    recipe: Recipe, folder: Path, *, stop: threading.Event | None = None, prepared_in: Path | None = None
+) -> Generator[Event, None, None]:
+    """Do what a recipe says, and keep the record of it in `folder`; go on from there if it holds a part.
+
+    Setting `stop`, or closing the generator, ends the run behind the current step with a checkpoint.
+    prepared_in: where prepared data are kept, by default `prepared_root()`. In several processes
+    (`torchrun`), each must call this with the same arguments; the first one writes.
+    Raises `RunError` if the run is finished, `RunBusy` if another process is at it, and everything that
+    preparing and training raise; the record then says "failed", and why.
+    """
+    stop = stop or threading.Event()
+    device = choose_device().device.type
+    with ExitStack() as stack:
+        these = stack.enter_context(processes(device))
+        if these.is_first:
+            stack.enter_context(only_process(folder))
+        run = Run(recipe, folder, stop, these, prepared_in)
+        try:
+            for event in chain(run.prepare(), run.train()):
+                run.writer.log(event)
+                yield event
+            stack.close()  # the rest is done by one process
+            if these.is_first:
+                for event in run.finish():
+                    run.writer.log(event)
+                    yield event
+        except Stopped:
+            run.writer.update(status="stopped")
+            yield Finished("stopped", run.step, run.seconds / 60)
+        except GeneratorExit:
+            run.save()
+            run.writer.update(status="stopped")
+            raise
+        except BaseException as problem:
+            message = str(problem) or type(problem).__name__
+            run.writer.update(status="failed", message=message, step=run.step, seconds=run.seconds)
+            raise
+
+
+def resume_run(
+    folder: Path, *, stop: threading.Event | None = None, prepared_in: Path | None = None
+) -> Generator[Event, None, None]:
+    """Go on with the run in `folder`, from its last checkpoint. Raises `RunError`, see `run_recipe`."""
+    read_info(folder)
+    return run_recipe(read_recipe(folder / RECIPE), folder, stop=stop, prepared_in=prepared_in)
+
+
+class Run:
+    """The parts of `run_recipe`, in order, and what they hand on."""
+
+    def __init__(
+        self, recipe: Recipe, folder: Path, stop: threading.Event, these: Processes, prepared_in: Path | None
+    ) -> None:
+        self.recipe, self.folder, self.stop, self.processes = recipe, folder, stop, these
+        self.prepared_in = prepared_in
+        before = read_info(folder) if (folder / INFO).exists() else None
+        if before is not None and before.status == "finished":
+            raise RunError(f"the run in {folder} is finished; its model is {folder / MODEL}")
+        self._seconds_before = 0.0 if before is None else before.seconds
+        self._began = time.monotonic()
+        self.device = these.device(choose_device().device.type)
+        self.chosen = _chosen(recipe, self.device)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.writer = RunWriter.begin(
+            folder,
+            recipe.name,
+            None if before is None else before.created,
+            is_silent=not these.is_first,
+            steps=recipe.training.steps,
+            step=0 if before is None else before.step,
+            seconds=self._seconds_before,
+            device=self.chosen.device,
+            dtype=self.chosen.dtype,
+            reason=self.chosen.reason,
+            reason_zh=self.chosen.reason_zh,
+        )
+        if before is None:
+            self.writer.write(RECIPE, recipe_text(recipe))
+        self.data: PreparedData | None = None
+        self.state: TrainingState | None = None
+        self.checkpoints = CheckpointFolder(folder / CHECKPOINTS)
+
+    @property
+    def step(self) -> int:
+        return self.writer.info.step if self.state is None else self.state.step
+
+    @property
+    def seconds(self) -> float:
+        """That the run has taken, its earlier parts included."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    # 1. Data ---------------------------------------------------------------------------------------------
+
+    def prepare(self) -> Iterator[Event]:
+        """Tokens on disk, by this run or an earlier one."""
+        yield self.chosen
+        reports = {}
+        preparing = prepare(self.recipe.data, root=self.prepared_in, stop=self.stop)
+        while True:
+            try:
+                event = next(preparing)
+            except StopIteration as end:
+                self.data = end.value
+                break
+            if isinstance(event, CorpusCleaned):
+                reports[event.corpus] = [report_to_json(report) for report in event.reports]
+            yield event
+        assert self.data is not None
+        self.writer.write(DATA, json.dumps(reports, ensure_ascii=False))
+        self.writer.write(TOKENIZER, (self.data.folder / "tokenizer.json").read_text(encoding="utf-8"))
+        self.writer.update(prepared=str(self.data.folder))
+
+    # 2. Training -----------------------------------------------------------------------------------------
+
+    def train(self) -> Iterator[Event]:
+        """The model of the last step, in the last checkpoint."""
+        assert self.data is not None
+        recipe, config, data = self.recipe, self.recipe.training, self.data
+        self.checkpoints.tokenizer = data.tokenizer
+        state = self.state = self._begin(data)
+        damaged: list[Warned] = []
+        newest = self.checkpoints.newest(
+            lambda path, why: damaged.append(Warned(0, f"{path} is not used: {why}"))
+        )
+        if newest is not None:
+            self.checkpoints.load(newest, state, config)
+        self.writer.forget_after(state.step)
+        yield from damaged
+        n_parameters = sum(p.numel() for p in state.model.parameters())
+        yield self._model_ready(n_parameters, state.step if newest is not None else None)
+        self.writer.update(status="training", step=state.step, parameters=n_parameters)
+        written = time.monotonic()
+        for event in train(state, config, self.checkpoints):
+            yield event
+            if not isinstance(event, StepMetrics):
+                continue
+            if time.monotonic() - written > INFO_SECONDS:
+                self.writer.update(step=state.step, seconds=self.seconds)
+                written = time.monotonic()
+            is_last = state.step == config.steps
+            if _is_due(state.step, recipe.evaluation.eval_every) and not is_last:
+                score = held_out_score(state.objective, data, recipe)
+                yield Evaluated(state.step, score.bits_per_byte, score.perplexity, score.n_tokens)
+            if _is_due(state.step, recipe.samples.sample_every) and not is_last:
+                yield from samples(state.objective, data.tokenizer, recipe, state.step)
+            if self._shall_stop() and not is_last:
+                self.save()
+                raise Stopped
+
+    def _begin(self, data: PreparedData) -> TrainingState:
+        recipe = self.recipe
+        model = Llama(recipe.model.config(data.tokenizer.vocab_size, recipe.batch.length))
+        initialize(model, torch.Generator().manual_seed(recipe.seed))
+        shares = recipe.data.corpora
+        loader = BatchLoader(
+            data.train,
+            recipe.batch.rows,
+            recipe.batch.length,
+            recipe.seed,
+            weights={c.name: c.weight for c in shares if c.weight is not None} or None,
+            max_epochs={c.name: c.max_epochs for c in shares if c.max_epochs is not None},
+            packing=recipe.batch.packing,
+            rank=self.processes.rank,
+            world_size=self.processes.world_size,
+        )
+        return begin(model.to(self.device), loader, recipe.training, self.processes)
+
+    def _model_ready(self, n_parameters: int, resumed_from: int | None) -> ModelReady:
+        assert self.data is not None
+        batch, steps = self.recipe.batch, self.recipe.training.steps
+        tokens = batch.rows * batch.length * steps
+        return ModelReady(
+            parameters=n_parameters,
+            steps=steps,
+            tokens=tokens,
+            epochs=tokens / sum(shards.n_tokens for shards in self.data.train.values()),
+            resumed_from=resumed_from,
+        )
+
+    def _shall_stop(self) -> bool:
+        """Whether any process was asked to: all must end behind the same step."""
+        return bool(self.processes.total(torch.tensor(int(self.stop.is_set()), device=self.device)))
+
+    def save(self) -> None:
+        """A checkpoint of where the run is, unless there is one or training has not begun."""
+        if self.state is None:
+            return
+        last = self.checkpoints.last
+        if self.state.step and (last is None or last.name != f"step-{self.state.step:08}"):
+            self.checkpoints.save(self.state, self.recipe.training)
+        self.writer.update(step=self.state.step, seconds=self.seconds)
+
+    # 3. The end ------------------------------------------------------------------------------------------
+
+    def finish(self) -> Iterator[Event]:
+        """The model in the form that other programs read, and what it can do."""
+        assert self.data is not None
+        assert self.checkpoints.last is not None
+        model = load_model(self.checkpoints.last, "cpu", torch.float32)
+        save_hugging_face(model, self.data.tokenizer, self.folder / MODEL)
+        self.state = None  # its memory is not needed any more
+        scores: list[Evaluated | TaskScored] = []
+        for event in final_measures(self.folder / MODEL, self.recipe, self.data):
+            if isinstance(event, Evaluated | TaskScored):
+                scores.append(event)
+            yield event
+        steps, minutes = self.recipe.training.steps, self.seconds / 60
+        self.writer.update(status="finished", step=steps, seconds=self.seconds)
+        comparison = compare(self.recipe, scores, minutes)
+        yield Finished("finished", steps, minutes, str(self.folder / MODEL), comparison)
+
+
+def _chosen(recipe: Recipe, device: torch.device) -> Chosen:
+    why = choose_precision(device)
+    if recipe.training.precision == "auto":
+        reason, reason_zh = why.reason, why.reason_zh
+    else:
+        reason, reason_zh = "the recipe says so", "配方里这样写的"
+    dtype = str(recipe.training.compute_dtype(device)).removeprefix("torch.")
+    return Chosen(str(device), dtype, reason, reason_zh)
+
+
+def _is_due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
