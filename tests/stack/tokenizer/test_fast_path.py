@@ -230,6 +230,16 @@ def test_long_text_takes_the_compiled_path_and_gives_the_same_ids() -> None:
     assert all(type(token_id) is int for token_id in ids[:10])
 
 
+def test_many_short_texts_take_the_compiled_path() -> None:
+    tokenizer = Tokenizer.train(["the cat sat on the mat"], 270)
+    texts = ["the mat", "", "a cat 猫"]
+    arrays = list(tokenizer.encode_documents(texts))
+    assert len(tokenizer._fast_encoders) == 1
+    assert [array.tolist() for array in arrays] == [
+        Tokenizer(tokenizer.vocabulary).encode(text) for text in texts
+    ]
+
+
 def test_an_interrupted_encoder_is_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may know a piece without its ids."""
     tokenizer = Tokenizer(trained("gpt2").vocabulary)

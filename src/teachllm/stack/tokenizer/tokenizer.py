@@ -151,6 +151,15 @@ class Tokenizer:
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    def encode_documents(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
+        """`encode_to_array` of each text, by compiled code from the first one on: for corpora of many short
+        texts, none of which would be worth loading it.
+        """
+        if (encoder := self._fast_encoder(FAST_FROM)) is not None:
+            self._fast_encoders.append(encoder)
+        for text in texts:
+            yield self.encode_to_array(text)
+
     def encode_bytes(self, data: bytes) -> list[int]:
         """Ids of bytes that need not be UTF-8: without a normalization, `decode_bytes` gives them back
         exactly.
