@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, tee
 from pathlib import Path
 
 import platformdirs
@@ -233,10 +233,12 @@ def _encode(
         ShardWriter(train_folder, tokenizer) as train,
         ShardWriter(held_out_folder, tokenizer) as held_out,
     ):
-        for document in read_json_lines(source):
+        documents, again = tee(read_json_lines(source))
+        encoded = tokenizer.encode_documents(document.text for document in again)
+        for document, ids in zip(documents, encoded, strict=True):
             n_bytes = len(document.text.encode())
             target = held_out if is_held_out(document.text, recipe.held_out) else train
-            target.add(tokenizer.encode_to_array(document.text), n_bytes)
+            target.add(ids, n_bytes)
             done += n_bytes
             yield from progress(done)
 
