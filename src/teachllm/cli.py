@@ -27,6 +27,13 @@ COMMANDS = {
         "teachllm.stack.inference.generate_command:generate",
         "Continue a text with the local model.",
     ),
+    "prepare": (
+        "teachllm.stack.pretraining.commands:prepare_data",
+        "Prepare the data of a recipe and show what was dropped.",
+    ),
+    "train": ("teachllm.stack.pretraining.commands:train", "Train a language model as a recipe says."),
+    "resume": ("teachllm.stack.pretraining.commands:resume", "Go on with a run that was stopped."),
+    "eval": ("teachllm.stack.pretraining.commands:evaluate", "Measure the model of a run."),
     "assets": ("teachllm.school.assets_command:app", "List and fetch models and other files."),
     "lint": ("teachllm.school.lint:lint_command", "Say what is missing or wrong in the lessons."),
     "new-lesson": ("teachllm.school.new_lesson:new_lesson_command", "Make the folder of a planned lesson."),

@@ -119,7 +119,7 @@ class Conversation:
         text = ""
         usage: Usage | None = None
         began = time.perf_counter()
-        with _interrupt_sets(stop):
+        with interrupt_sets(stop):
             for event in self._model.stream(conversation, options=self._options, stop=stop):
                 match event:
                     case TextDelta():
@@ -182,19 +182,25 @@ def _lines(interactive: bool, words: Words) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _interrupt_sets(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C sets `stop`, so that the answer ends in order; a second one interrupts as usual."""
+def interrupt_sets(
+    stop: threading.Event, signals: tuple[signal.Signals, ...] = (signal.SIGINT,)
+) -> Iterator[None]:
+    """Ctrl-C sets `stop`, so that what is being done ends in order; a second one interrupts as usual.
+
+    signals: those that count as Ctrl-C.
+    """
 
     def interrupted(signal_number: int, frame: object) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
 
-    before = signal.signal(signal.SIGINT, interrupted)
+    before = {number: signal.signal(number, interrupted) for number in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Words:

@@ -2,29 +2,65 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from teachllm.stack.data.pipeline import Step
+from teachllm.stack.data.deduplication import ExactDuplicates, NearDuplicates
+from teachllm.stack.data.filters import length_problem, symbol_problem
+from teachllm.stack.data.gopher import QualityLimits, quality_problem
+from teachllm.stack.data.normalization import normalize
+from teachllm.stack.data.pipeline import Filter, Rewrite, Step, Verdict
+from teachllm.stack.data.redaction import redact
+from teachllm.stack.data.repetition import repetition_problem
 from teachllm.stack.pretraining.recipe import CleaningStep, RecipeError
-
-STEPS: dict[str, Callable[..., Step]] = {}
 
 
 def cleaning_steps(chosen: Sequence[CleaningStep]) -> list[Step]:
-    """The steps of a recipe, new ones for each corpus. Raises `RecipeError` for names and options unknown."""
-    problems = []
-    steps = []
+    """The steps of a recipe. Raises `RecipeError` for names and options that are not known."""
+    problems: list[str] = []
+    steps: list[Step] = []
     for one in chosen:
         if one.step not in STEPS:
             problems.append(f"there is no cleaning step {one.step!r}; there are {', '.join(STEPS)}")
             continue
+        make, options = STEPS[one.step]
+        if unknown := sorted(set(one.options) - set(options)):
+            takes = ", ".join(options) or "none"
+            problems.append(f"{one.step} has no option {', '.join(unknown)}; it has {takes}")
+            continue
         try:
-            inspect.signature(STEPS[one.step]).bind(**one.options)
-            steps.append(STEPS[one.step](**one.options))
+            steps.append(make(**one.options))
         except (TypeError, ValueError) as problem:
-            takes = ", ".join(inspect.signature(STEPS[one.step]).parameters) or "none"
-            problems.append(f"cleaning step {one.step!r}: {problem}; its options: {takes}")
+            problems.append(f"{one.step}: {problem}")
     if problems:
         raise RecipeError("the data cannot be cleaned like this:\n" + "\n".join(f"  - {p}" for p in problems))
     return steps
+
+
+def _filter(name: str, problem: Callable[..., Verdict | None]) -> tuple[Callable[..., Step], list[str]]:
+    """A filter whose options are the arguments of `problem` behind the text."""
+    return lambda **options: Filter(name, partial(problem, **options)), list(
+        inspect.signature(problem).parameters
+    )[1:]
+
+
+def _fields(step: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(step) if field.name != "name"]
+
+
+STEPS: dict[str, tuple[Callable[..., Step], list[str]]] = {
+    "normalize": (lambda: Rewrite("normalize", normalize), []),
+    "length": _filter("length", length_problem),
+    "symbols": _filter("symbols", symbol_problem),
+    "repetition": (lambda: Filter("repetition", repetition_problem), []),
+    "quality": (
+        lambda **limits: Filter("quality", partial(quality_problem, limits=QualityLimits(**limits))),
+        _fields(QualityLimits),
+    ),
+    "redact": (lambda: Rewrite("redact", redact), []),
+    "exact-duplicates": (ExactDuplicates, []),
+    "near-duplicates": (NearDuplicates, _fields(NearDuplicates)),
+}
+"""Each name with what makes the step, and the options it takes."""

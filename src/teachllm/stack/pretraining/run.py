@@ -59,14 +59,15 @@ def run_recipe(
 
     Setting `stop`, or closing the generator, ends the run behind the current step with a checkpoint.
     prepared_in: where prepared data are kept, by default `prepared_root()`. In several processes
-    (`torchrun`), each must call this with the same arguments; the first one writes.
+    (`torchrun`), each must call this with the same recipe; the first one writes, and its `folder` counts.
     Raises `RunError` if the run is finished, `RunBusy` if another process is at it, and everything that
     preparing and training raise; the record then says "failed", and why.
     """
     stop = stop or threading.Event()
     device = choose_device().device.type
-    with ExitStack() as stack:
-        these = stack.enter_context(processes(device))
+    with ExitStack() as stack, ExitStack() as group:
+        these = group.enter_context(processes(device))
+        folder = _same_folder(folder, these)
         if these.is_first:
             stack.enter_context(only_process(folder))
         run = Run(recipe, folder, stop, these, prepared_in)
@@ -74,7 +75,7 @@ def run_recipe(
             for event in chain(run.prepare(), run.train()):
                 run.writer.log(event)
                 yield event
-            stack.close()  # the rest is done by one process
+            group.close()  # the rest is done by one process
             if these.is_first:
                 for event in run.finish():
                     run.writer.log(event)
@@ -273,6 +274,15 @@ def _chosen(recipe: Recipe, device: torch.device) -> Chosen:
         reason, reason_zh = "the recipe says so", "配方里这样写的"
     dtype = str(recipe.training.compute_dtype(device)).removeprefix("torch.")
     return Chosen(str(device), dtype, reason, reason_zh)
+
+
+def _same_folder(folder: Path, these: Processes) -> Path:
+    """The folder that the first process was given."""
+    if these.world_size == 1:
+        return folder
+    box = [str(folder)]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return Path(box[0])
 
 
 def _is_due(step: int, every: int) -> bool:
