@@ -25,7 +25,7 @@ from teachllm.stack.data.shuffle import mix, shuffled
 class Batch:
     """Rows of ids, what each position is to predict (`IGNORED`, −100: nothing), and whose text it is.
 
-    Ids and targets are int64. `document_ids` count the documents of a row: see `packing.document_ids`.
+    All are int64. `document_ids` number the documents of each row, torn ones included; padding has its own.
     """
 
     tokens: Int[Tensor, "row position"]
@@ -71,7 +71,6 @@ class BatchLoader:
         self._mine = range(rank, rows, world_size)
         self._names = list(corpora)
         self._sha256 = {name: shards.sha256 for name, shards in corpora.items()}
-        self._end_of_text = next(iter(corpora.values())).end_of_text
         self._weights = [weights[name] for name in self._names]
         self._seeds = [mix(mix(seed) + number) for number in range(len(corpora))]
         self._corpora = [
@@ -98,7 +97,7 @@ class BatchLoader:
 
     def __next__(self) -> Batch:
         tokens = np.empty((len(self._mine), self.length), dtype=np.int64)
-        targets = np.empty_like(tokens)
+        targets, document_ids = np.empty_like(tokens), np.empty_like(tokens)
         served = list(self._served)
         for row in range(self.rows):
             corpus = next_corpus(self._weights, served, self._caps)
@@ -109,17 +108,16 @@ class BatchLoader:
                 )
             if row in self._mine:
                 mine = self._mine.index(row)
-                self._read(corpus, served[corpus], tokens[mine], targets[mine])
+                self._read(corpus, served[corpus], tokens[mine], targets[mine], document_ids[mine])
             served[corpus] += 1
         self._served = served
-        ids = torch.from_numpy(tokens)
-        return Batch(ids, torch.from_numpy(targets), document_ids(ids, self._end_of_text))
+        return Batch(*map(torch.from_numpy, (tokens, targets, document_ids)))
 
-    def _read(self, corpus: int, position: int, tokens: np.ndarray, targets: np.ndarray) -> None:
+    def _read(self, corpus: int, position: int, *row: np.ndarray) -> None:
         rows = self._corpora[corpus]
         epoch, index = divmod(position, len(rows))
         number = shuffled(index, len(rows), mix(self._seeds[corpus] ^ epoch))
-        rows.read(number, epoch, tokens, targets)
+        rows.read(number, epoch, *row)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is, for JSON: a loader of any number of processes continues there."""

@@ -22,7 +22,8 @@ IGNORED = -100
 def document_ids(tokens: Int[Tensor, "row position"], end_of_text: int) -> Int[Tensor, "row position"]:
     """Which document of its row each token belongs to: the end-of-text token opens the next one.
 
-    0 is the document that began before the row. Padding is end-of-text tokens, each alone.
+    0 is the document that began before the row. For rows cut from a stream; where pieces of torn documents
+    stand side by side, tokens alone do not tell them apart.
 
     >>> import torch
     >>> document_ids(torch.tensor([[5, 6, 0, 7, 8, 0]]), end_of_text=0).tolist()

@@ -24,8 +24,10 @@ class Rows(Protocol):
         """Rows in an epoch."""
         ...
 
-    def read(self, number: int, epoch: int, tokens: np.ndarray, targets: np.ndarray) -> None:
-        """Write one row into two int64 arrays of its length."""
+    def read(
+        self, number: int, epoch: int, tokens: np.ndarray, targets: np.ndarray, document_ids: np.ndarray
+    ) -> None:
+        """Write one row into three int64 arrays of its length."""
         ...
 
 
@@ -45,14 +47,18 @@ class CutRows:
     def __len__(self) -> int:
         return self._shards.n_tokens // self._length
 
-    def read(self, number: int, epoch: int, tokens: np.ndarray, targets: np.ndarray) -> None:
+    def read(
+        self, number: int, epoch: int, tokens: np.ndarray, targets: np.ndarray, document_ids: np.ndarray
+    ) -> None:
         offset = mix(mix(self._seed) ^ epoch) % self._length
         read_piece(self._shards, offset + number * self._length, tokens, targets)
+        np.cumsum(tokens == self._shards.end_of_text, out=document_ids)
 
 
 class PackedRows:
     """Documents packed whole by best fit; the same rows in every epoch. Padding is end-of-text tokens that
-    predict nothing. Keeps 24 bytes a document in memory.
+    predict nothing. A piece of a torn document has no end-of-text token, so each piece has its own document
+    id. Keeps 24 bytes a document in memory.
     """
 
     def __init__(self, shards: TokenShards, length: int) -> None:
@@ -69,15 +75,19 @@ class PackedRows:
     def __len__(self) -> int:
         return len(self._row_ends)
 
-    def read(self, number: int, epoch: int, tokens: np.ndarray, targets: np.ndarray) -> None:
+    def read(
+        self, number: int, epoch: int, tokens: np.ndarray, targets: np.ndarray, document_ids: np.ndarray
+    ) -> None:
         first = int(self._row_ends[number - 1]) if number else 0
         at = 0
         for piece in range(first, int(self._row_ends[number])):
             start, end = int(self._starts[piece]), at + int(self._sizes[piece])
             read_piece(self._shards, start, tokens[at:end], targets[at:end])
+            document_ids[at:end] = piece - first
             at = end
         tokens[at:] = self._shards.end_of_text
         targets[at:] = IGNORED
+        document_ids[at:] = int(self._row_ends[number]) - first
 
 
 def rows_of(shards: TokenShards, length: int, seed: int, packing: Packing) -> Rows:
