@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from teachllm.stack.training.adamw import AdamW
-from teachllm.stack.training.muon import Muon
+from teachllm.stack.training.muon import Muon, orthogonal_parts
 from teachllm.stack.training.optimizers import (
     RULES,
     adam_step,
@@ -164,6 +164,16 @@ def test_an_update_of_muon_is_as_large_as_one_of_adam() -> None:
         zeros, gradient = torch.zeros(shape, dtype=torch.float64), normal(*shape, seed=10)
         moved, _ = muon_step(zeros, gradient, zeros, lr=1.0)
         assert float(moved.pow(2).mean().sqrt()) == pytest.approx(0.2, rel=0.25)
+
+
+def test_joined_matrices_move_as_they_would_alone() -> None:
+    upper, lower = normal(4, 6, seed=15), 100 * normal(9, 6, seed=16)
+    joined = orthogonal_parts(torch.cat([upper, lower]), (4, 9))
+    alone = [orthogonal_parts(matrix, None) for matrix in (upper, lower)]
+    torch.testing.assert_close(joined, torch.cat(alone))
+    torch.testing.assert_close(alone[1], 0.6 * newton_schulz(lower))
+    together = orthogonal_parts(torch.cat([upper, lower]), None)
+    assert together[:4].norm() < 0.2 * alone[0].norm()  # the large one takes it all
 
 
 def test_newton_schulz_of_zeros_is_zero() -> None:

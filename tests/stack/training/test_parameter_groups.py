@@ -9,7 +9,7 @@ from teachllm.stack.models.gpt2 import GPT2, GPT2Config
 from teachllm.stack.models.llama import Llama, LlamaConfig
 from teachllm.stack.training.adamw import AdamW
 from teachllm.stack.training.muon import Muon
-from teachllm.stack.training.parameter_groups import parameter_groups, parameter_kinds
+from teachllm.stack.training.parameter_groups import matrix_parts, parameter_groups, parameter_kinds
 
 SIZES = {"vocab_size": 20, "d_model": 8, "n_layers": 2, "n_heads": 2, "hidden": 12, "context_length": 16}
 
@@ -49,20 +49,30 @@ def test_every_trained_parameter_is_in_one_group(tied: bool) -> None:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert len(grouped) == len(trained)
     assert {id(parameter) for parameter in grouped} == {id(parameter) for parameter in trained}
-    by_kind = {group["kind"]: group for group in groups}
+    by_kind = {group["kind"]: group for group in groups}  # of the matrices, the last group
     assert {kind: group["weight_decay"] for kind, group in by_kind.items() if kind != "head"} == {
         "matrices": 0.1,
         "embeddings": 0.0,
         "vectors": 0.0,
     }
     assert tied or by_kind["head"]["weight_decay"] == 0.1
-    assert [group["kind"] for group in groups if group["orthogonal"]] == ["matrices"]
+    assert {group["kind"] for group in groups if group["orthogonal"]} == {"matrices"}
     names = dict(model.named_parameters())
     assert all(
         names[name] is parameter
         for group in groups
         for name, parameter in zip(group["names"], group["params"], strict=True)
     )
+
+
+def test_matrices_that_are_joined_are_known_as_parts() -> None:
+    parts = {
+        name: group["parts"] for group in parameter_groups(llama(tied=False), 0.1) for name in group["names"]
+    }
+    assert parts["blocks.0.attention.qkv.weight"] == (8, 4, 4)
+    assert parts["blocks.1.feed_forward.gate_up.weight"] == (12, 12)
+    assert parts["blocks.0.attention.out.weight"] is parts["head.weight"] is None
+    assert matrix_parts(GPT2(GPT2Config(**SIZES)), "blocks.1.attention.qkv.weight") == (8, 8, 8)
 
 
 @pytest.mark.parametrize("make", [AdamW, Muon])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -17,6 +18,9 @@ class Muon(torch.optim.Optimizer):
     """Groups with `orthogonal` true (the default) take `muon_step`, the others AdamW; see `parameter_groups`.
 
     Both kinds share one lr and one weight_decay. momentum belongs to Muon; betas and eps to AdamW.
+    A group's `parts` are the rows of the matrices that its parameters consist of, one below another: each is
+    orthogonalized by itself. None for parameters that are one matrix.
+    compute_dtype: of the products of `newton_schulz`; the state is float32.
     A matrix that is sharded over processes (FSDP2) is gathered for its step: each of them needs the whole.
     ValueError for an orthogonal parameter that is no matrix, and for numbers out of range.
     Jordan et al. 2024; Liu et al. 2025, arXiv:2502.16982.
@@ -30,7 +34,9 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
         weight_decay: float = 0.1,
+        compute_dtype: torch.dtype = torch.float32,
     ) -> None:
+        self.compute_dtype = compute_dtype
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -38,6 +44,7 @@ class Muon(torch.optim.Optimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "orthogonal": True,
+            "parts": None,
         }
         super().__init__(parameters, defaults)
         for group in self.param_groups:
@@ -71,16 +78,25 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"] = torch.zeros_like(parameter, dtype=torch.float32)
             gradient, beta = parameter.grad, group["momentum"]
             momentum = state["momentum"].mul_(beta).add_(gradient)
-            direction = _orthogonal(momentum.mul(beta).add_(gradient))
+            update = momentum.mul(beta).add_(gradient)
+            whole = update.full_tensor() if isinstance(update, DTensor) else update
+            direction = orthogonal_parts(whole.to(self.compute_dtype), group["parts"]).to(whole.dtype)
+            if isinstance(update, DTensor):
+                # Every process has the same whole, so none needs to send the others their shares.
+                direction = distribute_tensor(
+                    direction, update.device_mesh, update.placements, src_data_rank=None
+                )
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(direction, alpha=-group["lr"] * muon_scale(parameter))
+            parameter.add_(direction, alpha=-group["lr"])
 
 
-def _orthogonal(update: Tensor) -> Tensor:
-    """`newton_schulz` of the whole matrix; on a GPU in bfloat16, as its result is rough anyway."""
-    whole = update.full_tensor() if isinstance(update, DTensor) else update
-    working = torch.bfloat16 if whole.is_cuda else whole.dtype
-    direction = newton_schulz(whole.to(working)).to(whole.dtype)
-    if isinstance(update, DTensor):  # every process has the same whole, so none needs to send its part
-        return distribute_tensor(direction, update.device_mesh, update.placements, src_data_rank=None)
-    return direction
+def orthogonal_parts(
+    update: Float[Tensor, "rows columns"], parts: tuple[int, ...] | None
+) -> Float[Tensor, "rows columns"]:
+    """`newton_schulz` of each of the matrices that stand one below another, with its `muon_scale`.
+
+    Queries, keys and values are three maps, though one product computes them. Orthogonalized as one matrix,
+    a direction that is strong in the values would hold back the same direction in the queries.
+    """
+    matrices = update.split(parts or update.shape[0])
+    return torch.cat([muon_scale(matrix) * newton_schulz(matrix) for matrix in matrices])

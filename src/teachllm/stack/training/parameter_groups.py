@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from torch import nn
 
 from teachllm.stack.nn.positions import LearnedPositions
 
 Kind = Literal["matrices", "head", "embeddings", "vectors"]
+Parts: TypeAlias = tuple[int, ...] | None
 
 # Matrices inside the model and the head multiply what comes in: decay keeps them from growing. Norms and
 # biases are few, and shrinking them only changes a scale. A decayed embedding shrinks until the norm behind
@@ -18,27 +18,33 @@ DECAYED: frozenset[Kind] = frozenset({"matrices", "head"})
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Groups for `AdamW` and `Muon`: {params, names, kind, weight_decay, orthogonal}, without empty ones.
+    """Groups for `AdamW` and `Muon`: {params, names, kind, weight_decay, orthogonal, parts}, none empty.
 
     Parameters that are not trained are left out. A tied head is an embedding.
     """
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     kinds = parameter_kinds(model)
-    groups: dict[Kind, dict[str, Any]] = defaultdict(lambda: {"params": [], "names": []})
-    for name, parameter in parameters.items():
-        groups[kinds[name]]["params"].append(parameter)
-        groups[kinds[name]]["names"].append(name)
-    return [
-        group
-        | {
-            "kind": kind,
-            "weight_decay": weight_decay if kind in DECAYED else 0.0,
-            # Muon evens out the directions in which a matrix moves. A row of an embedding or of the head
-            # belongs to one token: rare ones would be moved as much as frequent ones.
-            "orthogonal": kind == "matrices",
-        }
-        for kind, group in groups.items()
-    ]
+    groups: dict[tuple[Kind, Parts], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        kind = kinds[name]
+        parts = matrix_parts(model, name) if kind == "matrices" else None
+        group = groups.setdefault(
+            (kind, parts),
+            {
+                "params": [],
+                "names": [],
+                "kind": kind,
+                "weight_decay": weight_decay if kind in DECAYED else 0.0,
+                # Muon evens out the directions in which a matrix moves. A row of an embedding or of the head
+                # belongs to one token: rare ones would be moved as much as frequent ones.
+                "orthogonal": kind == "matrices",
+                "parts": parts,
+            },
+        )
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return list(groups.values())
 
 
 def parameter_kinds(model: nn.Module) -> dict[str, Kind]:
@@ -55,3 +61,27 @@ def parameter_kinds(model: nn.Module) -> dict[str, Kind]:
         else:
             kinds[name] = "head" if "head" in name.split(".") else "matrices"
     return kinds
+
+
+def matrix_parts(model: nn.Module, name: str) -> Parts:
+    """Rows of each of the matrices in a weight that holds several, one below another; None if it is one.
+
+    Our models join queries, keys and values as `qkv` (or `key_value` alone), and the two inputs of
+    SwiGLU as `gate_up`.
+    """
+    leaf = name.removesuffix(".weight").rpartition(".")[2]
+    n_rows = model.get_parameter(name).shape[0]
+    if leaf == "qkv":
+        sizes = cast(HeadCounts, model.config)
+        kv_rows = n_rows * sizes.n_kv_heads // (sizes.n_heads + 2 * sizes.n_kv_heads)
+        return (n_rows - 2 * kv_rows, kv_rows, kv_rows)
+    return (n_rows // 2, n_rows // 2) if leaf in ("gate_up", "key_value") else None
+
+
+class HeadCounts(Protocol):
+    """Of any model of the stack with a `qkv`."""
+
+    @property
+    def n_heads(self) -> int: ...
+    @property
+    def n_kv_heads(self) -> int: ...

@@ -83,11 +83,14 @@ def begin(
     # FSDP2 gathers weights in the dtype of products, so nobody needs to round them.
     objective = NextTokenLoss(model, torch.float32 if is_cut else dtype, config.within_documents)
     wrapped = replicate(objective) if processes.world_size > 1 and not is_cut else objective
-    kind = Muon if config.optimizer == "muon" else AdamW
-    optimizer = kind(
-        parameter_groups(model, config.weight_decay),
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
-    )
+    groups = parameter_groups(model, config.weight_decay)
+    numbers: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "betas": (config.beta1, config.beta2),
+        "weight_decay": config.weight_decay,
+    }
+    if config.optimizer == "muon":
+        optimizer = Muon(groups, **numbers, compute_dtype=dtype)
+    else:
+        optimizer = AdamW(groups, **numbers)
     return TrainingState(model, objective, wrapped, optimizer, loader, processes)
