@@ -72,16 +72,15 @@ def matrix_parts(model: nn.Module, name: str) -> Parts:
     leaf = name.removesuffix(".weight").rpartition(".")[2]
     n_rows = model.get_parameter(name).shape[0]
     if leaf == "qkv":
-        sizes = cast(HeadCounts, model.config)
-        kv_rows = n_rows * sizes.n_kv_heads // (sizes.n_heads + 2 * sizes.n_kv_heads)
+        n_heads = cast(HasHeads, model.config).n_heads
+        n_kv_heads = getattr(model.config, "n_kv_heads", n_heads)
+        kv_rows = n_rows * n_kv_heads // (n_heads + 2 * n_kv_heads)
         return (n_rows - 2 * kv_rows, kv_rows, kv_rows)
     return (n_rows // 2, n_rows // 2) if leaf in ("gate_up", "key_value") else None
 
 
-class HeadCounts(Protocol):
-    """Of any model of the stack with a `qkv`."""
+class HasHeads(Protocol):
+    """Sizes of any model of the stack; those without `n_kv_heads` have as many keys as queries."""
 
     @property
     def n_heads(self) -> int: ...
-    @property
-    def n_kv_heads(self) -> int: ...
