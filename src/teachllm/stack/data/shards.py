@@ -15,7 +15,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -154,7 +154,7 @@ class ShardWriter:
             self._tokens_file = None
 
     @contextlib.contextmanager
-    def _explained(self):
+    def _explained(self) -> Iterator[None]:
         """OSErrors as `ShardError`s that say what to do."""
         try:
             yield
@@ -172,13 +172,16 @@ class ShardWriter:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.finish()
-            return
-        for file in (self._tokens_file, self._documents_file):
-            if file is not None:
-                with contextlib.suppress(OSError):  # what it still holds cannot be written, and need not be
-                    file.close()
+        try:
+            if kind is None:
+                self.finish()
+        finally:
+            for file in (self._tokens_file, self._documents_file):
+                if file is not None:
+                    with contextlib.suppress(
+                        OSError
+                    ):  # what it still holds cannot be written, and need not be
+                        file.close()
 
 
 class TokenShards:
