@@ -10,6 +10,7 @@ from functools import partial
 from teachllm.stack.data.deduplication import ExactDuplicates, NearDuplicates
 from teachllm.stack.data.filters import length_problem, symbol_problem
 from teachllm.stack.data.gopher import QualityLimits, quality_problem
+from teachllm.stack.data.language import language_problem
 from teachllm.stack.data.normalization import normalize
 from teachllm.stack.data.pipeline import Filter, Rewrite, Step, Verdict
 from teachllm.stack.data.redaction import redact
@@ -53,6 +54,7 @@ def _fields(step: type) -> list[str]:
 STEPS: dict[str, tuple[Callable[..., Step], list[str]]] = {
     "normalize": (lambda: Rewrite("normalize", normalize), []),
     "length": _filter("length", length_problem),
+    "language": _filter("language", language_problem),
     "symbols": _filter("symbols", symbol_problem),
     "repetition": (lambda: Filter("repetition", repetition_problem), []),
     "quality": (

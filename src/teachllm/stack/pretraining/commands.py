@@ -131,7 +131,8 @@ def evaluate(run: Path, *, tasks: tuple[str, ...] = (), lang: Lang | None = None
         recipe = read_recipe(run / RECIPE)
         stop = threading.Event()
         with interrupt_sets(stop), PlainLines(words) as viewer:
-            data = _shown(prepare(recipe.data, stop=stop), viewer)
+            begun_with = Path(info.prepared)
+            data = _shown(prepare(recipe.data, begun_with=begun_with, stop=stop), viewer)
             for event in final_measures(run / MODEL, recipe, data, tasks or None):
                 viewer.show(event)
 

@@ -71,15 +71,23 @@ def prepared_root() -> Path:
 
 
 def prepare(
-    recipe: DataRecipe, *, root: Path | None = None, stop: threading.Event | None = None
+    recipe: DataRecipe,
+    *,
+    root: Path | None = None,
+    begun_with: Path | None = None,
+    stop: threading.Event | None = None,
 ) -> Generator[Event, None, PreparedData]:
     """Prepare the data, unless they are there; events on the way, the data as the generator's value.
 
+    begun_with: the folder that this run has used before. As long as it is there it is used, even if the
+    corpora have changed since: a run ends with the data that it began with.
     Several processes that want the same data take turns. Raises `Stopped` when `stop` is set, `NoText`, and
     what reading the corpora and writing the tokens raises.
     """
     stop = stop or threading.Event()
-    folder = (root or prepared_root()) / _folder_name(recipe)
+    folder = begun_with
+    if folder is None or not (folder / READY).exists():
+        folder = (root or prepared_root()) / _folder_name(recipe)
     folder.mkdir(parents=True, exist_ok=True)
     with file_lock(folder / ".lock", lambda: _check(stop)):
         was_ready = (folder / READY).exists()

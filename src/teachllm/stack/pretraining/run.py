@@ -129,6 +129,7 @@ class Run:
             dtype=self.chosen.dtype,
             reason=self.chosen.reason,
             reason_zh=self.chosen.reason_zh,
+            prepared="" if before is None else before.prepared,
         )
         if before is None:
             self.writer.write(RECIPE, recipe_text(recipe))
@@ -151,7 +152,8 @@ class Run:
         """Tokens on disk, by this run or an earlier one."""
         yield self.chosen
         reports = {}
-        preparing = prepare(self.recipe.data, root=self.prepared_in, stop=self.stop)
+        begun_with = Path(self.writer.info.prepared) if self.writer.info.prepared else None
+        preparing = prepare(self.recipe.data, root=self.prepared_in, begun_with=begun_with, stop=self.stop)
         while True:
             try:
                 event = next(preparing)
@@ -185,6 +187,8 @@ class Run:
         n_parameters = sum(p.numel() for p in state.model.parameters())
         yield self._model_ready(n_parameters, state.step if newest is not None else None)
         self.writer.update(status="training", step=state.step, parameters=n_parameters)
+        # A model that is cut into shares is gathered for a batch, not for one token after another.
+        is_cut = self.processes.world_size > 1 and config.sharing == "fsdp"
         written = time.monotonic()
         for event in train(state, config, self.checkpoints):
             yield event
@@ -197,7 +201,7 @@ class Run:
             if _is_due(state.step, recipe.evaluation.eval_every) and not is_last:
                 score = held_out_score(state.objective, data, recipe)
                 yield Evaluated(state.step, score.bits_per_byte, score.perplexity, score.n_tokens)
-            if _is_due(state.step, recipe.samples.sample_every) and not is_last:
+            if _is_due(state.step, recipe.samples.sample_every) and not is_last and not is_cut:
                 yield from samples(state.objective, data.tokenizer, recipe, state.step)
             if self._shall_stop() and not is_last:
                 self.save()
