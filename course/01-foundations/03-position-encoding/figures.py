@@ -38,7 +38,7 @@ from teachllm.school.figures import (
 )
 from teachllm.school.figures.real_model import config, greedy_answer, model, question_ids, tokenizer
 from teachllm.stack.data.corpora import stdlib_docs
-from teachllm.stack.models import llama
+from teachllm.stack.nn import positions as encodings
 from teachllm.stack.nn.attention import (
     causal_mask,
     fused_causal_attention,
@@ -611,12 +611,12 @@ Rotation: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 @contextmanager
 def rotating_by(rotation: Rotation, positions: Tensor) -> Iterator[None]:
     """Inside, models of this process turn queries and keys by ``rotation``."""
-    own = llama.apply_rope
-    llama.apply_rope = lambda x, cos, sin: rotation(x, positions)
+    own = encodings.apply_rope
+    encodings.apply_rope = lambda x, cos, sin: rotation(x, positions)
     try:
         yield
     finally:
-        llama.apply_rope = own
+        encodings.apply_rope = own
 
 
 def logits_with(

@@ -11,8 +11,8 @@ import torch
 from teachllm.school.figures.real_model import CHAT_MODEL
 from teachllm.school.lesson import load_lesson
 from teachllm.stack.data.assets import AssetMissing, asset
-from teachllm.stack.models import llama
 from teachllm.stack.models.attention_maps import attention_maps
+from teachllm.stack.nn import positions as encodings
 from teachllm.stack.nn.positions import apply_rope, rope
 
 
@@ -134,7 +134,7 @@ def test_the_real_model_sees_distance_only_and_needs_its_own_rotation(lesson, re
     assert moved == pytest.approx(trained, abs=1e-4)
     assert trained < other_base < stretched < min(still, backwards, pairs)
     assert trained < math.log(module.config().vocab_size) / 2
-    assert llama.apply_rope is apply_rope
+    assert encodings.apply_rope is apply_rope
 
 
 def test_a_real_head_looks_for_an_angle(lesson, real_model) -> None:

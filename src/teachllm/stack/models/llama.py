@@ -14,10 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from teachllm.stack.nn.attention import causal_attention
+from teachllm.stack.nn.embedding import TokenEmbedding
 from teachllm.stack.nn.feed_forward import SwiGLUFeedForward
 from teachllm.stack.nn.kv_cache import KVCache
 from teachllm.stack.nn.norms import RMSNorm
-from teachllm.stack.nn.positions import apply_rope, rope_frequencies
+from teachllm.stack.nn.positions import rope_frequencies, rotated_heads
 
 # Cosines and sines of every position are kept: at this length, 1 GB for a head of 64 in float32.
 MAX_CONTEXT = 1 << 22
@@ -89,7 +90,7 @@ class Llama(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.embedding = TokenEmbedding(config.vocab_size, config.d_model)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.norm = RMSNorm(config.d_model, config.norm_eps)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
@@ -162,7 +163,7 @@ class Attention(nn.Module):
     def __init__(self, config: LlamaConfig, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        self.n_heads, self.n_kv_heads, self.head_dim = config.n_heads, config.n_kv_heads, config.head_dim
+        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
         width = (config.n_heads + 2 * config.n_kv_heads) * config.head_dim
         self.qkv = nn.Linear(config.d_model, width, bias=config.qkv_bias)
         self.out = nn.Linear(config.n_heads * config.head_dim, config.d_model, bias=False)
@@ -170,9 +171,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch length d_model"], cos: Tensor, sin: Tensor, cache: KVCache | None
     ) -> Float[Tensor, "batch length d_model"]:
-        heads = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        qk, v = heads.split([self.n_heads + self.n_kv_heads, self.n_kv_heads], dim=1)
-        q, k = apply_rope(qk, cos, sin).split([self.n_heads, self.n_kv_heads], dim=1)
+        q, k, v = rotated_heads(self.qkv(x), cos, sin, self.n_heads, self.n_kv_heads)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
         return self.out(causal_attention(q, k, v).transpose(1, 2).flatten(2))

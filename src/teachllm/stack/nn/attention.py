@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from teachllm.stack.nn.fast.attention import packed_attention_is_faster, packed_causal_attention
+
 
 def scaled_dot_product_attention(
     q: Float[Tensor, "batch heads query d"],
@@ -79,7 +81,7 @@ def causal_attention(
 
 
 def fused_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """`causal_attention` by PyTorch's kernel, which never writes down the matrix of scores."""
+    """`causal_attention` by a kernel that never writes down the whole matrix of scores."""
     batch, n_heads, n_queries, d = q.shape
     n_kv_heads, n_keys = k.shape[1], k.shape[2]
     if n_queries == 1:
@@ -87,6 +89,8 @@ def fused_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         # Measured in bf16 on CPU, the kernel's own `enable_gqa` takes five times as long.
         folded = q.reshape(batch, n_kv_heads, n_heads // n_kv_heads, d)
         return F.scaled_dot_product_attention(folded, k, v).reshape(q.shape)
+    if n_queries == n_keys and packed_attention_is_faster(q, k, v):
+        return packed_causal_attention(q, k, v)
     k, v = repeat_kv_heads(k, n_heads // n_kv_heads), repeat_kv_heads(v, n_heads // n_kv_heads)
     if n_queries == n_keys:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)

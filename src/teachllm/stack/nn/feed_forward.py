@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from teachllm.stack.nn.fast import threads as fast
+from teachllm.stack.nn.fast.swiglu import swiglu_down as fast_swiglu_down
+
 
 def gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """x · Φ(x), where Φ is the distribution function of the standard normal distribution.
@@ -60,5 +63,8 @@ class SwiGLUFeedForward(nn.Module):
         self.down = nn.Linear(hidden, d_model, bias=False)
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        gate_up = self.gate_up(x)
+        if fast.pays(gate_up, self.down.weight):
+            return fast_swiglu_down(gate_up, self.down.weight)
+        gate, up = gate_up.chunk(2, dim=-1)
         return self.down(swiglu(gate, up))

@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from teachllm.stack.nn.fast import threads as fast
+from teachllm.stack.nn.fast.norm import rms_norm as fast_rms_norm
+
 
 def layer_norm(
     x: Float[Tensor, "*batch d"], weight: Float[Tensor, " d"], bias: Float[Tensor, " d"], eps: float = 1e-5
@@ -86,7 +89,7 @@ class LayerNorm(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """`rms_norm` with a trained weight, by PyTorch's fused kernel."""
+    """`rms_norm` with a trained weight, by a fused kernel: PyTorch's, or in training on a CPU our own."""
 
     def __init__(self, d: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -94,4 +97,6 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        if fast.pays(x, self.weight):
+            return fast_rms_norm(x, self.weight, self.eps)
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
