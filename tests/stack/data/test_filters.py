@@ -55,7 +55,7 @@ def test_prose_passes(text: str) -> None:
         (CHINESE + "……啊" * 20, "symbols instead of words"),
         ("\n".join(f"- {words}" for words in ENGLISH.split(" that ")) * 2, "a list"),
         (
-            "\n".join(f"Everything about the weather of day {day} and more..." for day in range(8)),
+            "\n".join(f"Here is what we know of the weather on day {day} and more..." for day in range(8)),
             "teasers",
         ),
         (ENGLISH + " 12345" * 60, "too few letters"),
