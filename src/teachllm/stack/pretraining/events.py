@@ -108,11 +108,12 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class TaskScored:
-    """A task at the end: the share of `items` that was right."""
+    """A task at the end. metric: "accuracy", the share of `items` that was right, or "bits_per_byte"."""
 
     step: int
     task: str
-    accuracy: float
+    metric: str
+    value: float
     items: int
 
 

@@ -78,9 +78,11 @@ def lines(event: Event, words: Words) -> list[str]:
                     f"({tokens:,} tokens)",
                 )
             ]
-        case TaskScored(_, task, accuracy, items):
+        case TaskScored(_, task, "accuracy", value, n):
+            return [say(f"{task}：{n} 题，答对 {value:.1%}", f"{task}: {value:.1%} of {n} right")]
+        case TaskScored(_, task, metric, value, n):
             return [
-                say(f"{task}：{items} 题，答对 {accuracy:.1%}", f"{task}: {accuracy:.1%} of {items} right")
+                say(f"{task}：{metric} {value:.3f}（{n} 项）", f"{task}: {metric} {value:.3f} ({n} items)")
             ]
         case Sampled(_, prompt, text):
             return [f"» {prompt}{printable(text)}"]

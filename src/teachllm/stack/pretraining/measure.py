@@ -10,12 +10,15 @@ from typing import cast
 import torch
 
 from teachllm.stack.data.loader import Batch, one_pass
+from teachllm.stack.data.tasks import tasks as tasks_without_end
+from teachllm.stack.data.tasks import verify
 from teachllm.stack.evaluation.harness import evaluate as evaluate_task
 from teachllm.stack.evaluation.tasks import load_task
 from teachllm.stack.inference.generation import CausalModel, generate
-from teachllm.stack.inference.language_model import load_language_model
+from teachllm.stack.inference.language_model import LanguageModel, load_language_model
 from teachllm.stack.inference.sampling import Sampling
 from teachllm.stack.models.llama import Llama
+from teachllm.stack.pretraining.corpus import as_tasks
 from teachllm.stack.pretraining.events import Comparison, Evaluated, Event, Sampled, TaskScored
 from teachllm.stack.pretraining.prepare import PreparedData
 from teachllm.stack.pretraining.recipe import SPECIAL_TOKENS, Recipe
@@ -77,10 +80,28 @@ def final_measures(
     score = held_out_score(objective, data, recipe)
     yield Evaluated(step, score.bits_per_byte, score.perplexity, score.n_tokens, is_final=True)
     for name in recipe.evaluation.tasks if tasks is None else tasks:
+        if (kind_and_difficulty := as_tasks(name)) is not None:
+            items = recipe.evaluation.task_items
+            yield TaskScored(step, name, "accuracy", solved_share(loaded, *kind_and_difficulty, items), items)
+            continue
         result = evaluate_task(loaded, load_task(name), limit=recipe.evaluation.task_items)
-        accuracy = result.scores["accuracy"]
-        yield TaskScored(step, name, accuracy.value, accuracy.n)
+        metric = "accuracy" if "accuracy" in result.scores else "bits_per_byte"
+        task_score = result.scores[metric]
+        yield TaskScored(step, name, metric, task_score.value, task_score.n)
     yield from samples(objective, data.tokenizer, recipe, step)
+
+
+def solved_share(loaded: LanguageModel, kind: str, difficulty: int, n: int) -> float:
+    """The share of `n` tasks of the test split whose answer is right, each solved greedily to its end."""
+    solved = 0
+    for task in islice(tasks_without_end(kind, difficulty, seed=0, split="test"), n):
+        ids = [
+            loaded.tokenizer.special_tokens[SPECIAL_TOKENS[0]],
+            *loaded.tokenizer.encode(f"{task.prompt}\n"),
+        ]
+        events = generate(loaded.model, loaded.tokenizer, ids, end_tokens=loaded.end_tokens)
+        solved += verify(task, "".join(event.text for event in events))
+    return solved / n
 
 
 def compare(
@@ -91,7 +112,7 @@ def compare(
     if expected is None:
         return ()
     found = next(score.bits_per_byte for score in scores if isinstance(score, Evaluated))
-    accuracies = {score.task: score.accuracy for score in scores if isinstance(score, TaskScored)}
+    accuracies = {score.task: score.value for score in scores if isinstance(score, TaskScored)}
     rows = [
         Comparison(
             "bits per byte",

@@ -214,7 +214,7 @@ def _event(line: bytes) -> Event | None:
     hints = get_type_hints(kind)
     values = {name: entry[name] for name in hints if name in entry}
     values = {k: math.nan if v is None and hints[k] is float else v for k, v in values.items()}
-    values = {k: Path(v) if hints[k] is Path else v for k, v in values.items()}
+    values = {k: Path(str(v)) if hints[k] is Path else v for k, v in values.items()}
     try:
         return kind(**values)
     except TypeError:
