@@ -27,6 +27,7 @@ RUN = f"""
 import os, random, resource, signal, sys, time
 from pathlib import Path
 import torch
+import torch._dynamo  # optimizers import it when they are made: here once, and not in every child
 from teachllm.stack.data.loader import BatchLoader
 from teachllm.stack.data.shards import ShardWriter, TokenShards
 from teachllm.stack.models.llama import Llama, LlamaConfig

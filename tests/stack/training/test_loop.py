@@ -201,6 +201,11 @@ def test_a_loss_that_is_no_number_stops_the_run_before_the_update(
     assert caught.value.checkpoint == tmp_path / "step-00000004"
     for name, parameter in llama.named_parameters():
         assert torch.equal(parameter.nan_to_num(9), before[name].nan_to_num(9)), name
+    # With the cause removed it goes on: nothing of the broken step is left in the gradients.
+    with torch.no_grad():
+        llama.norm.weight[3] = 1.0
+    state.objective.weights.refresh()
+    assert next(train(state, settings)).gradient_norm < 10  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_an_infinite_gradient_stops_the_run(llama: Llama, loader: BatchLoader) -> None:

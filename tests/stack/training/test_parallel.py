@@ -16,6 +16,7 @@ PROGRAM = """
 import json, os, random, socket, sys
 from pathlib import Path
 import torch
+import torch._dynamo  # optimizers import it when they are made: here once, and not in every process
 from teachllm.stack.data.loader import BatchLoader, one_pass
 from teachllm.stack.data.shards import ShardWriter, TokenShards
 from teachllm.stack.models.llama import Llama, LlamaConfig
@@ -120,7 +121,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     home = tmp_path_factory.mktemp("runs")
     (home / "program.py").write_text(PROGRAM)
     done = subprocess.run(
-        [sys.executable, str(home / "program.py"), str(home), json.dumps([(k, *v) for k, v in RUNS.items()])],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            str(home / "program.py"),
+            str(home),
+            json.dumps([(k, *v) for k, v in RUNS.items()]),
+        ],
         capture_output=True,
         text=True,
         timeout=200,
@@ -160,4 +168,7 @@ def test_a_run_goes_on_with_another_number_of_processes(name: str, found: Found)
 @pytest.mark.parametrize("name", ["bf16, ddp", "bf16, fsdp"])
 def test_in_bfloat16_they_agree_to_its_precision(name: str, found: Found) -> None:
     assert found["bf16, one"]["losses"] != found["one"]["losses"]
-    assert found[name]["losses"] == pytest.approx(found["bf16, one"]["losses"], abs=0.02)
+    # The same numbers are rounded: the first losses differ only by the order of sums, later ones by roundings.
+    losses, expected = found[name]["losses"], found["bf16, one"]["losses"]
+    assert losses[0] == pytest.approx(expected[0], abs=1e-5)
+    assert losses == pytest.approx(expected, abs=5e-3)

@@ -83,6 +83,7 @@ def train(
     """
     processes, device = state.processes, state.device
     rollbacks, pace = 0, 0.0
+    state.optimizer.zero_grad(set_to_none=True)  # an earlier call may have been broken off in a step
     while state.step < config.steps:
         begun = time.perf_counter()
 

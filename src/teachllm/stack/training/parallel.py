@@ -88,7 +88,9 @@ def shard(model: nn.Module, compute_dtype: torch.dtype) -> None:
     The optimizer must be made afterwards: parameters are replaced.
     """
     policy = MixedPrecisionPolicy(
-        param_dtype=None if compute_dtype == torch.float32 else compute_dtype, reduce_dtype=torch.float32
+        param_dtype=None if compute_dtype == torch.float32 else compute_dtype,
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,  # cosines and sines of positions stay float32
     )
     kind = next(model.parameters()).device.type
     mesh = init_device_mesh(kind, (dist.get_world_size(),))
@@ -105,7 +107,7 @@ def replicate(objective: NextTokenLoss) -> nn.Module:
     return DistributedDataParallel(
         objective,
         device_ids=[torch.cuda.current_device()] if on_gpu else None,
-        broadcast_buffers=False,  # rotation tables, the same everywhere
+        forward_sync_buffers=False,  # rotation tables, the same everywhere
         gradient_as_bucket_view=True,
     )
 
