@@ -88,6 +88,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 torch.mm(gradient, weight, out=feature_gradient[rows])
             if weight_gradient is not None:
                 weight_gradient += gradient.T @ features[rows]
+            del logits, gradient  # before the next ones are made
         if weight_gradient is not None:
             weight_gradient = weight_gradient.to(weight.dtype)
         ctx.save_for_backward(*(g for g in (feature_gradient, weight_gradient) if g is not None))
