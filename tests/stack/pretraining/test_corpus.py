@@ -10,7 +10,7 @@ import pytest
 
 from teachllm.stack.data.tasks import tasks
 from teachllm.stack.pretraining import measure
-from teachllm.stack.pretraining.corpus import as_tasks, fingerprint, read_corpus
+from teachllm.stack.pretraining.corpus import fingerprint, read_corpus
 from teachllm.stack.pretraining.recipe import CorpusShare, RecipeError
 from teachllm.stack.tokenizer import Tokenizer
 
@@ -21,8 +21,6 @@ def test_tasks_are_a_corpus_that_must_be_limited() -> None:
     assert [document.text for document in documents] == expected
     with pytest.raises(RecipeError, match="max_mb"):
         read_corpus(CorpusShare("addition:2"))
-    assert as_tasks("addition") is None
-    assert as_tasks("C:2") is None
 
 
 def test_a_fingerprint_follows_the_content(tmp_path: Path) -> None:

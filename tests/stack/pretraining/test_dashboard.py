@@ -77,7 +77,7 @@ def test_numbers_that_a_person_needs_are_there() -> None:
     assert "device cpu · bfloat16: it has AVX" in said[Chosen]
     assert "length: 2 of 3 kept; too short 1; 1 changed" in said[CorpusCleaned]
     assert "prepared before" in said[DataReady]
-    assert "expected memory 600 MB, time 1:30" in said[ModelReady]
+    assert "expected: 600 MB of tensors, about 1:30 of training" in said[ModelReady]
     assert "continues from step 4" in said[ModelReady]
     for part in (
         "loss 2.000",

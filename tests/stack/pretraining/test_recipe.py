@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from teachllm.stack.data.documents import Document
+from teachllm.stack.data.pipeline import StepReport
+from teachllm.stack.evaluation.tasks import ChoiceTask, load_task
 from teachllm.stack.pretraining.cleaning import STEPS, cleaning_steps
 from teachllm.stack.pretraining.overrides import Overrides, changes, overridable
 from teachllm.stack.pretraining.recipe import (
@@ -114,8 +117,24 @@ def test_flags_have_one_meaning_each_and_reach_their_place(recipe_file: Path) ->
 
 
 def test_cleaning_steps_by_name() -> None:
-    assert [step.name for step in cleaning_steps([CleaningStep(name) for name in STEPS])] == list(STEPS)
+    needed = {"decontaminate": {"tasks": ["grammar"]}}
+    chosen = [CleaningStep(name, needed.get(name, {})) for name in STEPS]
+    assert [step.name for step in cleaning_steps(chosen)] == list(STEPS)
     with pytest.raises(RecipeError) as refused:
         cleaning_steps([CleaningStep("lenght"), CleaningStep("length", {"short": 1})])
     assert "no cleaning step 'lenght'" in str(refused.value)
     assert "length has no option short; it has shortest, longest" in str(refused.value)
+    with pytest.raises(RecipeError, match="decontaminate"):
+        cleaning_steps([CleaningStep("decontaminate")])
+
+
+def test_items_of_a_task_are_kept_out_of_the_text() -> None:
+    (step,) = cleaning_steps([CleaningStep("decontaminate", {"tasks": ["grammar"], "shortest": 4})])
+    task = load_task("grammar")
+    assert isinstance(task, ChoiceTask)
+    item = max(task.items, key=lambda item: len(item.context + item.choices[item.answer]))
+    leaked = Document("so: " + item.context + item.choices[item.answer] + " and more", "a")
+    report = StepReport("decontaminate")
+    kept = list(step([leaked, Document("the weather is fine today in all of the land", "b")], report))
+    assert [document.source for document in kept] == ["b"]
+    assert report.dropped == {"in the test set": 1}

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from teachllm.stack.data.decontamination import Decontaminate
 from teachllm.stack.data.deduplication import ExactDuplicates, NearDuplicates
 from teachllm.stack.data.filters import length_problem, symbol_problem
 from teachllm.stack.data.gopher import QualityLimits, quality_problem
@@ -15,6 +16,7 @@ from teachllm.stack.data.normalization import normalize
 from teachllm.stack.data.pipeline import Filter, Rewrite, Step, Verdict
 from teachllm.stack.data.redaction import redact
 from teachllm.stack.data.repetition import repetition_problem
+from teachllm.stack.evaluation.tasks import ChoiceTask, GenerationTask, PerplexityTask, Task, load_task
 from teachllm.stack.pretraining.recipe import CleaningStep, RecipeError
 
 
@@ -47,6 +49,23 @@ def _filter(name: str, problem: Callable[..., Verdict | None]) -> tuple[Callable
     )[1:]
 
 
+def _decontaminate(tasks: Sequence[str], n: int = 13, shortest: int = 8) -> Step:
+    """Without the documents that hold items of these tasks; see `data.decontamination`."""
+    texts = [text for name in tasks for text in _texts(load_task(name))]
+    return Decontaminate(tests=texts, n=n, shortest=shortest)
+
+
+def _texts(task: Task) -> list[str]:
+    """The items of a task as they would stand in a text, with their right answers."""
+    match task:
+        case ChoiceTask():
+            return [item.context + item.choices[item.answer] for item in task.items]
+        case PerplexityTask():
+            return list(task.items)
+        case GenerationTask():
+            return [f"{item.prompt} {item.answer}" for item in task.items]
+
+
 def _fields(step: type) -> list[str]:
     return [field.name for field in dataclasses.fields(step) if field.name != "name"]
 
@@ -62,6 +81,7 @@ STEPS: dict[str, tuple[Callable[..., Step], list[str]]] = {
         _fields(QualityLimits),
     ),
     "redact": (lambda: Rewrite("redact", redact), []),
+    "decontaminate": (_decontaminate, ["tasks", "n", "shortest"]),
     "exact-duplicates": (ExactDuplicates, []),
     "near-duplicates": (NearDuplicates, _fields(NearDuplicates)),
 }

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from teachllm.stack.data.assets import AssetError
 from teachllm.stack.data.documents import DocumentError
+from teachllm.stack.data.hub import HubError
 from teachllm.stack.data.loader import DataExhausted
 from teachllm.stack.data.shards import ShardError
 from teachllm.stack.inference.command import Lang, Words, interrupt_sets, terminal_language
@@ -37,6 +38,7 @@ PROBLEMS = (
     OSError,
     AssetError,
     DocumentError,
+    HubError,
     ShardError,
     DataExhausted,
     NoText,

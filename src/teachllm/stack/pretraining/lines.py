@@ -179,8 +179,9 @@ def _model_ready(event: ModelReady, words: Words) -> list[str]:
     if event.memory_bytes is not None and event.seconds is not None:
         shown.append(
             say(
-                f"预计内存 {megabytes(event.memory_bytes)}，时间 {duration(event.seconds)}",
-                f"expected memory {megabytes(event.memory_bytes)}, time {duration(event.seconds)}",
+                f"预计张量占内存 {megabytes(event.memory_bytes)}，训练约 {duration(event.seconds)}",
+                f"expected: {megabytes(event.memory_bytes)} of tensors, "
+                f"about {duration(event.seconds)} of training",
             )
         )
     if event.resumed_from is not None:

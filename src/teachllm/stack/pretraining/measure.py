@@ -9,6 +9,7 @@ from typing import cast
 
 import torch
 
+from teachllm.stack.data.catalogue import as_tasks
 from teachllm.stack.data.loader import Batch, one_pass
 from teachllm.stack.data.tasks import tasks as tasks_without_end
 from teachllm.stack.data.tasks import verify
@@ -18,7 +19,6 @@ from teachllm.stack.inference.generation import CausalModel, generate
 from teachllm.stack.inference.language_model import LanguageModel, load_language_model
 from teachllm.stack.inference.sampling import Sampling
 from teachllm.stack.models.llama import Llama
-from teachllm.stack.pretraining.corpus import as_tasks
 from teachllm.stack.pretraining.events import Comparison, Evaluated, Event, Sampled, TaskScored
 from teachllm.stack.pretraining.prepare import PreparedData
 from teachllm.stack.pretraining.recipe import SPECIAL_TOKENS, Recipe

@@ -14,7 +14,7 @@ import torch
 
 from teachllm.stack.data.loader import BatchLoader
 from teachllm.stack.models.export import save_hugging_face
-from teachllm.stack.models.llama import Llama
+from teachllm.stack.models.llama import Llama, LlamaConfig
 from teachllm.stack.models.loading import load_model
 from teachllm.stack.nn.device import choose_device
 from teachllm.stack.pretraining.events import (
@@ -42,6 +42,12 @@ from teachllm.stack.pretraining.record import (
     read_info,
 )
 from teachllm.stack.pretraining.reports import report_to_json
+from teachllm.stack.training.accounting import (
+    flops_per_token,
+    measure_matmul_peak,
+    step_seconds,
+    training_memory,
+)
 from teachllm.stack.training.checkpoint import CheckpointFolder, only_process
 from teachllm.stack.training.initialization import initialize
 from teachllm.stack.training.loop import StepMetrics, train
@@ -50,6 +56,7 @@ from teachllm.stack.training.precision import choose_precision
 from teachllm.stack.training.state import TrainingState, begin
 
 INFO_SECONDS = 5.0  # how old run.json may be while training
+USUAL_FRACTION = 0.3  # of the matmul peak, for the time that is predicted before anything is measured
 
 
 def run_recipe(
@@ -185,12 +192,14 @@ class Run:
         self.writer.forget_after(state.step)
         yield from damaged
         n_parameters = sum(p.numel() for p in state.model.parameters())
-        yield self._model_ready(n_parameters, state.step if newest is not None else None)
+        peak = measure_matmul_peak(self.device, config.compute_dtype(self.device))
+        yield self._model_ready(n_parameters, peak, state.step if newest is not None else None)
         self.writer.update(status="training", step=state.step, parameters=n_parameters)
         # A model that is cut into shares is gathered for a batch, not for one token after another.
         is_cut = self.processes.world_size > 1 and config.sharing == "fsdp"
         written = time.monotonic()
-        for event in train(state, config, self.checkpoints):
+        at_peak = peak * self.processes.world_size / self._flops_per_token()
+        for event in train(state, config, self.checkpoints, at_peak):
             yield event
             if not isinstance(event, StepMetrics):
                 continue
@@ -209,7 +218,7 @@ class Run:
 
     def _begin(self, data: PreparedData) -> TrainingState:
         recipe = self.recipe
-        model = Llama(recipe.model.config(data.tokenizer.vocab_size, recipe.batch.length))
+        model = Llama(self._config())
         initialize(model, torch.Generator().manual_seed(recipe.seed))
         shares = recipe.data.corpora
         loader = BatchLoader(
@@ -225,15 +234,35 @@ class Run:
         )
         return begin(model.to(self.device), loader, recipe.training, self.processes)
 
-    def _model_ready(self, n_parameters: int, resumed_from: int | None) -> ModelReady:
+    def _config(self) -> LlamaConfig:
         assert self.data is not None
-        batch, steps = self.recipe.batch, self.recipe.training.steps
+        return self.recipe.model.config(self.data.tokenizer.vocab_size, self.recipe.batch.length)
+
+    def _flops_per_token(self) -> float:
+        parts = flops_per_token(self._config(), self.recipe.batch.length, self.recipe.training.recompute)
+        return sum(parts.values())
+
+    def _model_ready(self, n_parameters: int, peak: float, resumed_from: int | None) -> ModelReady:
+        """peak: operations a second that one process does in its fastest matrix products."""
+        assert self.data is not None
+        batch, training = self.recipe.batch, self.recipe.training
+        steps, these = training.steps, self.processes
         tokens = batch.rows * batch.length * steps
+        left = tokens * (1 - (resumed_from or 0) / steps)
+        memory = training_memory(
+            self._config(),
+            training.micro_rows,
+            batch.length,
+            training.compute_dtype(self.device),
+            recompute=training.recompute,
+        )
         return ModelReady(
             parameters=n_parameters,
             steps=steps,
             tokens=tokens,
             epochs=tokens / sum(shards.n_tokens for shards in self.data.train.values()),
+            memory_bytes=memory.peak,
+            seconds=step_seconds(left * self._flops_per_token(), peak * these.world_size, USUAL_FRACTION),
             resumed_from=resumed_from,
         )
 
