@@ -167,6 +167,14 @@ def test_what_a_killed_process_left_is_no_checkpoint_and_goes_away(
     assert len(list(checkpoints_path.iterdir())) == 2
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="nothing says which files are mapped")
+def test_a_loaded_one_can_be_deleted_from_the_disk(run: TrainingState, checkpoints_path: Path) -> None:
+    state = another(run)
+    CheckpointFolder(checkpoints_path).load(checkpoints_path / "step-00000009", state, config())
+    assert state.step == 9
+    assert str(checkpoints_path) not in Path("/proc/self/maps").read_text()
+
+
 def test_an_empty_folder_has_no_checkpoint(checkpoints_path: Path) -> None:
     assert CheckpointFolder(checkpoints_path).newest(never) is None
 

@@ -168,7 +168,7 @@ def test_a_run_goes_on_with_another_number_of_processes(name: str, found: Found)
 @pytest.mark.parametrize("name", ["bf16, ddp", "bf16, fsdp"])
 def test_in_bfloat16_they_agree_to_its_precision(name: str, found: Found) -> None:
     assert found["bf16, one"]["losses"] != found["one"]["losses"]
-    # The same numbers are rounded: the first losses differ only by the order of sums, later ones by roundings.
+    # The same numbers are rounded: first losses differ by the order of sums, later ones by roundings.
     losses, expected = found[name]["losses"], found["bf16, one"]["losses"]
     assert losses[0] == pytest.approx(expected[0], abs=1e-5)
     assert losses == pytest.approx(expected, abs=5e-3)

@@ -88,8 +88,8 @@ class CheckpointFolder:
         _check_same("model", content["model"], _as_json(state.model.config))
         if config is not None:
             _check_same("settings", _without_free(content["config"]), _without_free(_as_json(config)))
-        load_tensors(folder, state)
         state.loader.load_state_dict(content["loader"])
+        load_tensors(folder, state)
         state.step, state.tokens = content["step"], content["tokens"]
         state.recent_losses = content["recent_losses"]
         self.last = folder
@@ -231,7 +231,8 @@ def load_tensors(folder: Path, state: TrainingState) -> None:
                 part = torch.empty_like(parameter, dtype=value.dtype)
                 assign(part, value)
             else:
-                part = value.to(parameter.device)
+                # A copy, since what was read is a view of the file, which could not be deleted from the disk.
+                part = value.to(parameter.device, copy=True)
             state.optimizer.state[parameter][what] = part
     state.objective.weights.refresh()
 

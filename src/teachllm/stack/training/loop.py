@@ -28,9 +28,10 @@ MOST_ROLLBACKS = 3  # to one checkpoint, before the run is given up
 class StepMetrics:
     """What one step was like.
 
-    step: counted from 1. tokens: trained on so far. loss: of this batch before the update, nats a token.
-    gradient_norm: before clipping. matmul_fraction: of the speed of the machine's fastest matrix products,
-    None if that was not given. memory_bytes: of this process, or the most that its GPU has held.
+    step: counted from 1. tokens: that went through the model in all steps so far, padding included.
+    loss: of this batch before the update, nats a token. gradient_norm: before clipping. matmul_fraction: of
+    the speed of the machine's fastest matrix products, None if that was not given. memory_bytes: of this
+    process, or the most that its GPU has held.
     """
 
     step: int
