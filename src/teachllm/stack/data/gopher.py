@@ -72,7 +72,7 @@ def quality_problem(text: str, limits: QualityLimits = GOPHER) -> Verdict | None
     with_letter = 1 - np.count_nonzero(words.kinds == NO_LETTER) / len(words)
     if with_letter < limits.fewest_with_letter:
         return Verdict("too few letters", f"{with_letter:.0%} of the words have a letter")
-    stop_words = sum(bool((words.hashes == value).any()) for value in _hashes(is_chinese))
+    stop_words = len(_hashes(is_chinese).intersection(words.hashes.tolist()))
     if stop_words < limits.fewest_stop_words:
         return Verdict("no sentences", f"{stop_words} of the words that every text has")
     return None
@@ -84,5 +84,5 @@ def count_ellipses(text: str) -> int:
 
 
 @cache
-def _hashes(is_chinese: bool) -> np.ndarray:
-    return np.array([word_hash(word) for word in (CHINESE if is_chinese else ENGLISH)], np.uint64)
+def _hashes(is_chinese: bool) -> frozenset[int]:
+    return frozenset(word_hash(word) for word in (CHINESE if is_chinese else ENGLISH))

@@ -61,11 +61,12 @@ def repetition_problem(text: str, limits: RepetitionLimits = GOPHER) -> Verdict 
         return Verdict("repeated paragraphs", f"{by_characters:.0%} of the characters")
     words = find_words(text)
     per_word = HAN_PER_WORD if words.is_chinese() else 1
+    counter = NgramCounter(words)
     for n, limit in limits.most_common:
-        if (share := most_common_share_fast(words, round(n * per_word))) > limit:
+        if (share := counter.most_common_share(round(n * per_word))) > limit:
             return Verdict("one phrase too often", f"{share:.0%} of the characters are one {n}-gram")
     for n, limit in limits.repeated:
-        if (share := repeated_ngram_share_fast(words, round(n * per_word))) > limit:
+        if (share := counter.repeated_share(round(n * per_word))) > limit:
             return Verdict("repeated phrases", f"{share:.0%} of the characters are in repeated {n}-grams")
     return None
 
@@ -111,28 +112,29 @@ def repeated_ngram_share(words: Sequence[str], n: int) -> float:
     return repeated / max(1, sum(map(len, words)))
 
 
-def most_common_share_fast(words: Words, n: int) -> float:
-    """`most_common_share`, compiled; n-grams are compared by 64-bit hashes."""
-    keys, counts = _table(len(words))
-    top, characters = _most_common(words.hashes, words.lengths, n, keys, counts)
-    return min(1.0, top * characters / max(1, int(words.lengths.sum())))
+class NgramCounter:
+    """`most_common_share` and `repeated_ngram_share` of one text, compiled; n-grams are compared by 64-bit
+    hashes, in one hash table that is at most half full.
+    """
 
+    def __init__(self, words: Words) -> None:
+        self._hashes, self._lengths = words.hashes, words.lengths
+        self._characters = max(1, int(self._lengths.sum()))
+        size = 1 << (2 * len(words)).bit_length()
+        self._keys, self._counts = np.empty(size, np.uint64), np.empty(size, np.uint32)
 
-def repeated_ngram_share_fast(words: Words, n: int) -> float:
-    """`repeated_ngram_share`, compiled; n-grams are compared by 64-bit hashes."""
-    keys, counts = _table(len(words))
-    return _repeated(words.hashes, words.lengths, n, keys, counts) / max(1, int(words.lengths.sum()))
+    def most_common_share(self, n: int) -> float:
+        top, characters = _most_common(self._hashes, self._lengths, n, self._keys, self._counts)
+        return min(1.0, top * characters / self._characters)
 
-
-def _table(n_words: int) -> tuple[np.ndarray, np.ndarray]:
-    """An empty hash table, at most half of which will be used."""
-    size = 1 << (2 * n_words).bit_length()
-    return np.empty(size, np.uint64), np.zeros(size, np.uint32)
+    def repeated_share(self, n: int) -> float:
+        return _repeated(self._hashes, self._lengths, n, self._keys, self._counts) / self._characters
 
 
 @compiled
 def _most_common(hashes, lengths, n, keys, counts):
     """(occurrences, characters) of the most common n-gram."""
+    counts[:] = 0
     value, power = np.uint64(0), _power(n)
     top, characters = 1, 0
     for i in range(len(hashes)):
@@ -152,6 +154,7 @@ def _most_common(hashes, lengths, n, keys, counts):
 @compiled
 def _repeated(hashes, lengths, n, keys, counts):
     """Characters of the words that are in a repeated n-gram."""
+    counts[:] = 0
     value, power = np.uint64(0), _power(n)
     characters, counted = 0, 0  # the words before `counted` are counted
     for i in range(len(hashes)):
