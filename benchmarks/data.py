@@ -78,10 +78,10 @@ def main() -> None:
     rows = [row(stage, megabytes, taken) for stage in ("all", *STAGES)]
     notes = [
         f"{megabytes:.1f} MB of UTF-8 in {len(texts):,} documents; MB/s of the text that comes in",
-        f"datasets works with num_proc={PROCESSES}, tokenizers with {PROCESSES} threads in one process; ours is "
-        "one process and one thread",
+        f"datasets works with num_proc={PROCESSES}, tokenizers with {PROCESSES} threads in one process; ours "
+        "is one process and one thread",
         "ours stands in lists between the stages, datasets in Arrow files; both write the ids to disk",
-        "pack: ours reads an epoch of shuffled batches from the shards, which are never written again as rows",
+        "pack: ours reads an epoch of shuffled batches off the shards; rows are never written",
         f"{arguments.runs} runs in turns after one to warm up, medians; datasets without its cache",
     ]
     report("data", rows, notes=notes)
@@ -127,7 +127,7 @@ class Result:
 
 
 def compare_results(ours: Result, theirs: Result) -> None:
-    """SystemExit unless both did the same work. Which near-duplicates meet in a band is chance on both sides."""
+    """SystemExit unless both did the same work. Near-duplicates that meet in no band are missed by chance."""
     close = {"near-duplicates"}
     for stage, n in ours.kept.items():
         if n != theirs.kept[stage] and not (stage in close and abs(n / theirs.kept[stage] - 1) < 0.01):
