@@ -224,23 +224,32 @@ def spoiled(loader: BatchLoader) -> Listed:
     return Listed(batches)
 
 
-def test_a_spike_is_reported(llama: Llama, spoiled: Listed) -> None:
+def test_a_spike_is_reported_when_its_step_is_done(llama: Llama, spoiled: Listed) -> None:
     settings = config(steps=36, schedule="constant")
-    events = list(train(begin(llama, spoiled, settings), settings))
-    spikes = [event for event in events if isinstance(event, Spike)]
-    assert [spike.step for spike in spikes] == [31, 32]
-    assert all(spike.loss > spike.median + 1 and spike.back_to is None for spike in spikes)
-    assert sum(isinstance(event, StepMetrics) for event in events) == 36
+    state = begin(llama, spoiled, settings)
+    spikes, n_steps = [], 0
+    for event in train(state, settings):
+        n_steps += isinstance(event, StepMetrics)
+        if isinstance(event, Spike):
+            spikes.append(event.step)
+            assert event.loss > event.median + 1
+            assert event.back_to is None
+            assert state.step == spoiled.position == event.step  # a checkpoint here would leave nothing out
+            assert all(p.grad is None for p in llama.parameters())
+    assert spikes == [31, 32]
+    assert n_steps == 36
 
 
 def test_after_a_spike_the_run_goes_back_and_around_the_data(
     llama: Llama, spoiled: Listed, tmp_path: Path
 ) -> None:
     settings = config(steps=36, schedule="constant", on_spike="rollback", checkpoint_every=10)
+    fresh = begin(copy.deepcopy(llama), copy.deepcopy(spoiled), settings)
     state = begin(llama, spoiled, settings)
-    seen = []
+    seen, losses = [], []
     for event in train(state, settings, CheckpointFolder(tmp_path)):
         seen.append((type(event), event.step, spoiled.position))
+        losses += [event.loss] if isinstance(event, StepMetrics) else []
         if isinstance(event, Spike):
             assert event.back_to == state.step == 30
             assert len(state.recent_losses) == 30
@@ -251,6 +260,10 @@ def test_after_a_spike_the_run_goes_back_and_around_the_data(
         *((i, i + 2) for i in range(31, 37)),
     ]
     assert [step for kind, step, _ in seen if kind is Saved] == [10, 20, 30, 36]
+    # A run that died after the spike meets it again, and goes around it again.
+    checkpoints = CheckpointFolder(tmp_path)
+    checkpoints.load(tmp_path / "step-00000030", fresh, settings)
+    assert [e.loss for e in steps(fresh, settings, checkpoints=checkpoints)] == losses[30:]
 
 
 def test_a_run_that_only_falls_back_is_given_up(llama: Llama, loader: BatchLoader, tmp_path: Path) -> None:

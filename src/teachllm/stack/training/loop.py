@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import TypeAlias
@@ -114,13 +114,13 @@ def train(
         # 5. Look at both before they change anything.
         last_checkpoint = None if checkpoints is None else checkpoints.last
         check_finite(loss, norm, state.step + 1, learning_rate, last_checkpoint)
+        spike = None
         if is_spike(loss, state.recent_losses, config.spike_threshold):
-            spike_step, middle, back_to = state.step + 1, median(state.recent_losses), None
+            spike = Spike(state.step + 1, loss, median(state.recent_losses), back_to=None)
             if config.on_spike == "rollback" and checkpoints is not None and last_checkpoint is not None:
                 rollbacks += 1
-                back_to = go_back(state, config, checkpoints, rollbacks)
-            yield Spike(spike_step, loss, middle, back_to)
-            if back_to is not None:
+                go_back(state, config, checkpoints, rollbacks)
+                yield replace(spike, back_to=state.step)
                 continue
 
         # 6. Update the weights.
@@ -135,6 +135,8 @@ def train(
 
         # 8. Report.
         seconds = time.perf_counter() - begun
+        if spike is not None:
+            yield spike
         pace = 0.9 * pace + 0.1 * seconds if pace else seconds
         speed = n_tokens / seconds
         yield StepMetrics(
@@ -168,7 +170,7 @@ def in_pieces(batch: Batch, rows: int, device: torch.device) -> list[tuple[Tenso
 
 def go_back(
     state: TrainingState, config: TrainingConfig, checkpoints: CheckpointFolder, rollbacks: int
-) -> int:
+) -> None:
     """Weights and optimizer of the last checkpoint, with the data where they are now: behind the spike.
 
     Chowdhery et al. 2022, arXiv:2204.02311 (PaLM), section 5.1.
@@ -185,7 +187,6 @@ def go_back(
     assert checkpoints.last is not None
     checkpoints.load(checkpoints.last, state, config)
     state.loader.load_state_dict(place)
-    return state.step
 
 
 def is_due(step: int, config: TrainingConfig) -> bool:
