@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from teachllm.stack.data.loader import Batch, BatchLoader, DataExhausted, next_corpus, one_pass
+from teachllm.stack.data.mixture import portions
 from teachllm.stack.data.packing import IGNORED, document_ids
 from teachllm.stack.data.rows import Packing
 from teachllm.stack.data.shards import TokenShards
@@ -169,6 +170,22 @@ def test_a_corpus_that_is_used_up_leaves_its_share_to_the_others(
     assert loader.epochs == {"a": 0.5, "b": 1.95}
     from_one = [(batch.tokens == 1).any(dim=1).sum().item() for batch in batches]
     assert from_one == [2] * 5 + [0] * 17
+
+
+def test_a_run_reads_what_the_mixture_says(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """`mixture.portions` tells beforehand what the loader gives, to a row."""
+    sizes = {"a": 30, "b": 70, "c": 100}  # rows
+    corpora = {
+        name: write_corpus(tmp_path / name, tokenizer, [[1] * 15] * rows) for name, rows in sizes.items()
+    }
+    weights, max_epochs = {"a": 5.0, "b": 2.0, "c": 1.0}, {"a": 2.0, "b": 3.0}
+    loader = BatchLoader(corpora, 4, 16, seed=0, weights=weights, max_epochs=max_epochs)
+    for _ in range(60):
+        next(loader)
+    expected = portions({name: 16 * rows for name, rows in sizes.items()}, weights, 240 * 16, max_epochs)
+    assert expected["a"].is_capped
+    for name, portion in expected.items():
+        assert abs(loader.epochs[name] - portion.epochs) * sizes[name] <= 1
 
 
 def test_the_next_corpus_is_the_one_furthest_behind() -> None:
