@@ -36,11 +36,11 @@ def normalize(text: str) -> tuple[str, dict[str, int]]:
 _LINE_TAILS = re.compile(r"[ \t]+\n")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 _OF_ASCII = (
-    ("line ends", re.compile("\r\n?|[\x0b\x0c]"), "\n"),
+    ("line ends", re.compile("[\r\x0b\x0c]\n?"), "\n"),
     ("invisible characters", re.compile("[\x00-\x08\x0e-\x1f\x7f]"), ""),
 )
 _OF_ANY_TEXT = (
-    ("line ends", re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]"), "\n"),
+    ("line ends", re.compile("[\r\x0b\x0c\x85\u2028\u2029]\n?"), "\n"),
     ("spaces", re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]"), " "),
     (
         "invisible characters",
