@@ -47,7 +47,6 @@ def portions(
             f"the run wants {total:,} tokens, but the corpora give {sum(most.values()):,} with their caps. "
             "Train on fewer tokens, give more text, or raise max_epochs."
         )
-    tokens: dict[str, int] = {}
     capped: set[str] = set()
     while True:
         left = total - sum(most[name] for name in capped)
