@@ -58,7 +58,7 @@ EVENTS = [
     step(10, 2.0),
     TaskScored(10, "grammar", "accuracy", 0.625, 40),
     TaskScored(10, "news", "bits_per_byte", 1.5, 3),
-    Finished("finished", 10, 2.5, "/run/model", (Comparison("bits per byte", "1.7", "1.6", True),)),
+    Finished("finished", 10, 2.5, "/run/model", (Comparison("bits_per_byte", "1.7", "1.6", True),)),
 ]
 
 

@@ -183,15 +183,17 @@ def _lines(interactive: bool, words: Words) -> Iterator[str]:
 
 @contextlib.contextmanager
 def interrupt_sets(
-    stop: threading.Event, signals: tuple[signal.Signals, ...] = (signal.SIGINT,)
+    stop: threading.Event,
+    signals: tuple[signal.Signals, ...] = (signal.SIGINT,),
+    second_interrupts: bool = True,
 ) -> Iterator[None]:
     """Ctrl-C sets `stop`, so that what is being done ends in order; a second one interrupts as usual.
 
-    signals: those that count as Ctrl-C.
+    signals: those that count as Ctrl-C. second_interrupts: False where a program passes each on once more.
     """
 
     def interrupted(signal_number: int, frame: object) -> None:
-        if stop.is_set():
+        if stop.is_set() and second_interrupts:
             raise KeyboardInterrupt
         stop.set()
 

@@ -174,7 +174,9 @@ def _follow(folder: Path, run: Any, arguments: Sequence[Any], words: Words, tens
     stop = threading.Event()
     finished: Finished | None = None
     with contextlib.ExitStack() as stack:
-        stack.enter_context(interrupt_sets(stop, (signal.SIGINT, signal.SIGTERM)))
+        # torchrun passes the terminal's Ctrl-C on to processes that have heard it already.
+        signals = (signal.SIGINT, signal.SIGTERM)
+        stack.enter_context(interrupt_sets(stop, signals, second_interrupts="RANK" not in os.environ))
         viewers: list[Viewer] = [stack.enter_context(_viewer(words))]
         if tensorboard and _is_first():
             viewers.append(stack.enter_context(TensorBoardLog(folder / "tensorboard")))

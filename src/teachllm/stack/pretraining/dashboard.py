@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.panel import Panel
@@ -114,11 +114,11 @@ class Dashboard(Viewer):
     def _is_training(self) -> bool:
         return self._step is not None and self._step.step < self._steps
 
-    def _panel(self) -> Panel | Text:
+    def _panel(self) -> RenderableType:
         if self._progress is not None:
             return Text("\n".join(lines(self._progress, self._words)), style="dim")
         if not self._is_training or self._step is None:
-            return Text("")
+            return Group()  # no line at all
         say, step = self._words.choose, self._step
         width = max(20, self._console.width - 32)
         grid = Table.grid(padding=(0, 2))

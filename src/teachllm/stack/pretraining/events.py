@@ -119,7 +119,10 @@ class TaskScored:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the recipe promises, what this run gave, and whether that will do."""
+    """What the recipe promises, what this run gave, and whether that will do.
+
+    what: "bits_per_byte" of held-out text, "minutes", or the name of a task.
+    """
 
     what: str
     expected: str

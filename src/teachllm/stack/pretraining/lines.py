@@ -196,10 +196,13 @@ def _finished(event: Finished, words: Words) -> list[str]:
     shown = [say(f"完成，用时 {event.minutes:.1f} 分钟。", f"Finished in {event.minutes:.1f} minutes.")]
     for row in event.comparison:
         mark = "✓" if row.is_fine else "✗"
+        what = {"bits_per_byte": say("比特/字节", "bits per byte"), "minutes": say("分钟", "minutes")}.get(
+            row.what, row.what
+        )
         shown.append(
             say(
-                f"{mark} {row.what}：配方预期 {row.expected}，这次 {row.found}",
-                f"{mark} {row.what}: the recipe expects {row.expected}, this run {row.found}",
+                f"{mark} {what}：配方预期 {row.expected}，这次 {row.found}",
+                f"{mark} {what}: the recipe expects {row.expected}, this run {row.found}",
             )
         )
     return shown

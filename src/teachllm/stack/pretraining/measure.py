@@ -45,10 +45,10 @@ def samples(objective: NextTokenLoss, tokenizer: Tokenizer, recipe: Recipe, step
     model = cast(Llama, objective.model)
     model.eval()
     with objective.weights.in_use():
-        written = [Sampled(step, prompt, _continue(model, tokenizer, prompt, recipe, step))
-                   for prompt in recipe.samples.prompts]  # fmt: skip
+        texts = [_continue(model, tokenizer, prompt, recipe, step) for prompt in recipe.samples.prompts]
     model.train()
-    yield from written
+    for prompt, text in zip(recipe.samples.prompts, texts, strict=True):
+        yield Sampled(step, prompt, text)
 
 
 def _continue(model: CausalModel, tokenizer: Tokenizer, prompt: str, recipe: Recipe, step: int) -> str:
@@ -115,14 +115,14 @@ def compare(
     accuracies = {score.task: score.value for score in scores if isinstance(score, TaskScored)}
     rows = [
         Comparison(
-            "bits per byte",
+            "bits_per_byte",
             f"{expected.bits_per_byte:.3f} ± {expected.within}",
             f"{found:.3f}",
             found <= expected.bits_per_byte + expected.within,
         ),
         Comparison(
-            f"minutes ({expected.machine})",
-            f"{expected.minutes:.1f}",
+            "minutes",
+            f"{expected.minutes:.1f} ({expected.machine})",
             f"{minutes:.1f}",
             minutes <= 1.5 * expected.minutes,
         ),
