@@ -177,7 +177,7 @@ def readable_search(signatures: np.ndarray, bands: int, rows: int, least_equal: 
 def test_the_index_finds_what_dictionaries_find(n_values: int) -> None:
     """Few different entries make crowded buckets; the table grows several times."""
     generator = np.random.default_rng(n_values)
-    bands, rows, k = 5, 3, 16
+    bands, rows, k = 5, 2, 16
     signatures = generator.integers(0, n_values, (1500, k), dtype=np.uint32)
     copies = generator.integers(0, 1500, 500)
     signatures = np.concatenate([signatures, signatures[copies]])
@@ -191,7 +191,7 @@ def test_the_index_finds_what_dictionaries_find(n_values: int) -> None:
         found += zip(repeated.tolist(), equal.tolist(), strict=True)
     assert found == expected
     assert index.count == sum(number == NOBODY for number, _ in expected)
-    assert sum(number != NOBODY for number, _ in expected) > 400
+    assert sum(number != NOBODY for number, _ in expected) > 300
 
 
 def test_a_kept_text_costs_what_the_docstring_says() -> None:
