@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from teachllm.stack.models.parameter_count import parameter_count
 from teachllm.stack.nn.attention import causal_attention
 from teachllm.stack.nn.embedding import TokenEmbedding
 from teachllm.stack.nn.feed_forward import SwiGLUFeedForward
@@ -74,11 +75,9 @@ class LlamaConfig:
     @property
     def n_parameters(self) -> int:
         """How many numbers are trained; a tied head counts once."""
-        qkv = (self.n_heads + 2 * self.n_kv_heads) * self.head_dim
-        attention = self.d_model * qkv + self.n_heads * self.head_dim * self.d_model + self.qkv_bias * qkv
-        block = attention + 3 * self.d_model * self.hidden + 2 * self.d_model
-        embeddings = self.vocab_size * self.d_model * (1 if self.tied_head else 2)
-        return embeddings + self.n_layers * block + self.d_model
+        sizes = (self.vocab_size, self.d_model, self.n_layers, self.n_heads, self.n_kv_heads, self.head_dim)
+        parts = parameter_count(*sizes, self.hidden, tied_head=self.tied_head, qkv_bias=self.qkv_bias)
+        return sum(parts.values())
 
 
 class Llama(nn.Module):

@@ -1,7 +1,7 @@
 """What training costs, counted before it begins: parameters, operations, memory, time.
 
-Everything follows from the sizes of the model. A number that a weight is multiplied with costs two operations,
-a multiplication and an addition, and its backward pass twice that: once for the gradient of the input, once
+Everything follows from the sizes of the model. Each number that meets a weight costs two operations, a
+multiplication and an addition, and its backward pass twice that: once for the gradient of the input, once
 for that of the weight. Kaplan et al. 2020, arXiv:2001.08361, section 2.1; Korthikanti et al. 2022,
 arXiv:2205.05198, section 4 (activations).
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from teachllm.stack.models.llama import LlamaConfig
+from teachllm.stack.models.parameter_count import parameter_count
 from teachllm.stack.training.loss import CHUNK
 
 
@@ -26,14 +27,11 @@ def parameters_by_part(config: LlamaConfig) -> dict[str, int]:
     8.03
     """
     c = config
-    qkv = (c.n_heads + 2 * c.n_kv_heads) * c.head_dim
-    return {
-        "embedding": c.vocab_size * c.d_model,
-        "attention": c.n_layers * (c.d_model * qkv + c.qkv_bias * qkv + c.n_heads * c.head_dim * c.d_model),
-        "feed_forward": c.n_layers * 3 * c.d_model * c.hidden,
-        "norms": (2 * c.n_layers + 1) * c.d_model,
-        "head": 0 if c.tied_head else c.vocab_size * c.d_model,
-    }
+    return parameter_count(
+        *(c.vocab_size, c.d_model, c.n_layers, c.n_heads, c.n_kv_heads, c.head_dim, c.hidden),
+        tied_head=c.tied_head,
+        qkv_bias=c.qkv_bias,
+    )
 
 
 def flops_per_token(config: LlamaConfig, length: int, recompute: bool = False) -> dict[str, float]:
@@ -41,7 +39,7 @@ def flops_per_token(config: LlamaConfig, length: int, recompute: bool = False) -
 
     Forward and backward are three times forward: of the matrices 2 operations a weight, of the head too if it
     is tied, and of attention 4 · heads · head_dim a key, for q·k and for weight·v. Every query is counted
-    with all `length` keys, as is the custom, although causal attention needs only half. Norms, softmax and the
+    with all `length` keys, as is the custom, though causal attention needs only half. Norms, softmax and the
     like are left out: they are few, and what they cost is memory traffic.
     recompute: the blocks go forward once more.
     """
