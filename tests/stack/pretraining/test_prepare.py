@@ -6,8 +6,11 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
+from teachllm.stack.data.packing import IGNORED
 from teachllm.stack.pretraining.events import CorpusCleaned, DataReady
+from teachllm.stack.pretraining.measure import held_out_batches
 from teachllm.stack.pretraining.prepare import NoText, PreparedData, Stopped, is_held_out, prepare
 from teachllm.stack.pretraining.recipe import DataRecipe, read_recipe
 from teachllm.stack.pretraining.reports import report_from_json, report_to_json
@@ -108,6 +111,18 @@ def test_nothing_left_after_cleaning(recipe_file: Path) -> None:
     cleaning = [{"step": "length", "options": {"shortest": 10_000}}]
     with pytest.raises(NoText, match="nothing is left"):
         prepared(read_recipe(recipe_file, {"data": {"cleaning": cleaning}}).data)
+
+
+@pytest.mark.parametrize("packing", ["cut", "best-fit"])
+def test_held_out_text_is_measured_in_rows_as_in_training(recipe_file: Path, packing: str) -> None:
+    changes = {"batch": {"packing": packing, "length": 256}, "evaluation": {"eval_tokens": 10**6}}
+    recipe = read_recipe(recipe_file, changes)
+    data, _ = prepared(recipe.data)
+    batches = list(held_out_batches(data, recipe))
+    (shards,) = data.held_out.values()
+    assert sum(int((batch.targets != IGNORED).sum()) for batch in batches) == shards.n_tokens
+    begins = torch.cat([batch.tokens[:, 0] for batch in batches]) == shards.end_of_text
+    assert bool(begins.all()) == (packing == "best-fit")
 
 
 def test_a_vocabulary_of_bytes(recipe_file: Path) -> None:

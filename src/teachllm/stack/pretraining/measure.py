@@ -7,10 +7,13 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 
 from teachllm.stack.data.catalogue import as_tasks
 from teachllm.stack.data.loader import Batch, one_pass
+from teachllm.stack.data.rows import PackedRows
+from teachllm.stack.data.shards import TokenShards
 from teachllm.stack.data.tasks import tasks as tasks_without_end
 from teachllm.stack.data.tasks import verify
 from teachllm.stack.evaluation.harness import evaluate as evaluate_task
@@ -33,11 +36,26 @@ def held_out_score(objective: NextTokenLoss, data: PreparedData, recipe: Recipe)
 
 
 def held_out_batches(data: PreparedData, recipe: Recipe) -> Iterator[Batch]:
-    """Rows of the held-out documents of all corpora, in equal parts where there is enough of each."""
+    """Rows of the held-out documents of all corpora, in equal parts where there is enough of each.
+
+    They are packed as in training: a model that never saw a torn document is not asked about one.
+    """
     rows, length = recipe.training.micro_rows, recipe.batch.length
+    once = one_pass if recipe.batch.packing == "cut" else packed_pass
     for shards in data.held_out.values():
         wanted = recipe.evaluation.eval_tokens / len(data.held_out)
-        yield from islice(one_pass(shards, rows, length), max(1, round(wanted / (rows * length))))
+        yield from islice(once(shards, rows, length), max(1, round(wanted / (rows * length))))
+
+
+def packed_pass(shards: TokenShards, rows: int, length: int) -> Iterator[Batch]:
+    """Every token of a corpus as a target once, in rows of whole documents; the last batch may be smaller."""
+    packed = PackedRows(shards, length)
+    for first in range(0, len(packed), rows):
+        shape = (min(rows, len(packed) - first), length)
+        tokens, targets, document_ids = (np.empty(shape, dtype=np.int64) for _ in range(3))
+        for row in range(shape[0]):
+            packed.read(first + row, 0, tokens[row], targets[row], document_ids[row])
+        yield Batch(*map(torch.from_numpy, (tokens, targets, document_ids)))
 
 
 def samples(objective: NextTokenLoss, tokenizer: Tokenizer, recipe: Recipe, step: int) -> Iterator[Sampled]:
