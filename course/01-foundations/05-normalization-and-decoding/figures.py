@@ -626,7 +626,7 @@ def turn_a_knob(
     ),
 )
 def beam_widths(
-    n_tokens: Annotated[int, Slider(16, 64, step=8, label=Both("写多少个 token", "tokens to write"))] = 40,
+    n_tokens: Annotated[int, Slider(8, 64, step=8, label=Both("写多少个 token", "tokens to write"))] = 32,
 ) -> Iterator[Event]:
     prompts = [STORY, OPEN, "Once upon a time there was a little"]
     widths = [1, 2, 4, 8]
@@ -678,7 +678,7 @@ def train_norms(
     learning_rate: Annotated[
         float, Slider(0.001, 0.01, log=True, label=Both("学习率", "learning rate"))
     ] = 0.006,
-    n_steps: Annotated[int, Slider(40, 160, step=20, label=Both("步数", "steps"))] = 100,
+    n_steps: Annotated[int, Slider(20, 160, step=20, label=Both("步数", "steps"))] = 100,
 ) -> Iterator[Event]:
     text = "\n".join(stdlib_docs(max_bytes=1_000_000)).encode()
     data = torch.frombuffer(bytearray(text), dtype=torch.uint8).long()
