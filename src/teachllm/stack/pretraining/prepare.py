@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -117,7 +118,7 @@ def _folder_name(recipe: DataRecipe) -> str:
         corpus.pop("max_epochs", None)
     content |= {"format": FORMAT, "inputs": [fingerprint(corpus) for corpus in recipe.corpora]}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    name = "-".join(Path(corpus.name).stem for corpus in recipe.corpora)
+    name = re.sub(r"[^\w.-]", "-", "-".join(Path(corpus.name).stem for corpus in recipe.corpora))
     return f"{name[:40]}-{digest[:12]}"
 
 
