@@ -582,7 +582,7 @@ def longer_than_trained(
             label=Both("比较哪些", "which to compare"),
         ),
     ] = "six",
-    steps: Annotated[int, Slider(100, 2000, step=100, label=Both("训练步数", "training steps"))] = 400,
+    steps: Annotated[int, Slider(20, 2000, step=20, label=Both("训练步数", "training steps"))] = 400,
     seed: Annotated[int, Slider(0, 9, label=Both("种子", "seed"))] = 0,
 ) -> Iterator[Event]:
     chosen = list(METHODS)[: {"six": 6, "all": 8}.get(methods, 0)] or ["sinusoidal", "rope", "alibi"]
@@ -636,7 +636,7 @@ def longer_than_trained(
     ),
 )
 def your_buckets(
-    steps: Annotated[int, Slider(100, 1000, step=100, label=Both("训练步数", "training steps"))] = 400,
+    steps: Annotated[int, Slider(20, 1000, step=20, label=Both("训练步数", "training steps"))] = 400,
 ) -> Iterator[Event]:
     yield Progress(0, steps, Both("读入文本", "loading the text"))
     train_text, test_text = bytes_of_docs()
