@@ -41,7 +41,7 @@ from teachllm.stack.training.adamw import AdamW
 from teachllm.stack.training.config import TrainingConfig
 from teachllm.stack.training.initialization import initialize
 from teachllm.stack.training.loop import StepMetrics, train
-from teachllm.stack.training.optimizers import RULES, adam_step, adamw_step, momentum_step, newton_schulz
+from teachllm.stack.training.optimizers import NEWTON_SCHULZ, RULES, adam_step, adamw_step, momentum_step
 from teachllm.stack.training.schedules import Schedule, lr_at
 from teachllm.stack.training.state import begin
 from teachllm.stack.training.watch import TrainingDiverged
@@ -143,8 +143,8 @@ def paths(
         str,
         Choice([(name, name) for name in RULES if name != "Muon"], label=Both("优化器", "optimizer")),
     ] = "Momentum",
-    lr: Annotated[float, Slider(0.001, 0.5, log=True, label=Both("学习率", "learning rate"))] = 0.02,
-    steps: Annotated[int, Slider(5, 200, label=Both("步数", "steps"))] = 60,
+    lr: Annotated[float, Slider(0.001, 0.5, log=True, label=Both("学习率", "learning rate"))] = 0.01,
+    steps: Annotated[int, Slider(5, 200, label=Both("步数", "steps"))] = 120,
 ) -> list[Lines | Text]:
     reference = ("SGD", 0.036 if surface == "valley" else 0.004)
     xs, ys, heights = path(surface, rule, lr, steps)
@@ -275,18 +275,21 @@ def first_steps(
     beta1: Annotated[float, Slider(0.0, 0.99, step=0.01, label="β₁")] = 0.9,
     beta2: Annotated[float, Slider(0.9, 0.999, step=0.001, label="β₂")] = 0.999,
     warmup: Annotated[int, Slider(0, 100, step=5, label=Both("预热步数", "warm-up steps"))] = 0,
+    show_plain: Annotated[bool, Toggle(label=Both("画出不修正的", "show it uncorrected"))] = False,
 ) -> Lines:
     corrected, plain = update_sizes(beta1, beta2)
     schedule = Schedule("constant", 1.0, 1000, warmup)
     factors = [lr_at(step, schedule) for step in range(len(corrected))]
-    steps = range(1, len(corrected) + 1)
+    shown = {Both("有偏差修正", "corrected"): corrected}
+    if show_plain:
+        shown[Both("没有修正", "not corrected")] = plain
     return Lines(
         {
-            Both("有偏差修正", "corrected"): (
-                steps,
-                [f * u for f, u in zip(factors, corrected, strict=True)],
-            ),
-            Both("没有修正", "not corrected"): (steps, [f * u for f, u in zip(factors, plain, strict=True)]),
+            name: (
+                range(1, len(sizes) + 1),
+                [factor * size for factor, size in zip(factors, sizes, strict=True)],
+            )
+            for name, sizes in shown.items()
         },
         x_label=Both("第几步", "step"),
         y_label=Both("更新的均方根 ÷ 峰值学习率", "root mean square of the update ÷ peak rate"),
@@ -339,7 +342,7 @@ def left_of_weight(kind: str, scale: float, decay: float = 0.5) -> float:
 )
 def l2_or_decay(
     decay: Annotated[float, Slider(0.05, 1.0, step=0.05, label=Both("系数 λ", "coefficient λ"))] = 0.5,
-    show_l2: Annotated[bool, Toggle(label=Both("画出 Adam + L2", "show Adam + L2"))] = True,
+    show_l2: Annotated[bool, Toggle(label=Both("画出 Adam + L2", "show Adam + L2"))] = False,
 ) -> Lines:
     series = {"AdamW": (SCALES, what_is_left("adamw", decay))}
     if show_l2:
@@ -348,9 +351,7 @@ def l2_or_decay(
         series,
         x_log=True,
         y_range=(-0.1, 1.1),
-        x_label=Both(
-            "这个权重的梯度有多大（标准差）", "how large the gradients of the weight are (standard deviation)"
-        ),
+        x_label=Both("梯度的标准差", "standard deviation of its gradients"),
         y_label=Both("200 步以后的权重（从 1 开始）", "weight after 200 steps (from 1)"),
     )
 
@@ -398,7 +399,7 @@ def training_gib(rule: str = "AdamW", parameters: float = LLAMA_8B) -> float:
 def state_size(
     billions: Annotated[
         float, Slider(0.1, 100.0, log=True, label=Both("参数（十亿）", "parameters (billions)"))
-    ] = 8.03,
+    ] = 1.0,
 ) -> Bars:
     names = ["SGD", "Momentum", "Lion", "Muon", "Adagrad", "AdaMax", "AdamW", "AMSGrad"]
     return Bars(
@@ -545,27 +546,28 @@ def older_decays(
 
 # ---------------------------------------------------------------- Muon
 
-SENTENCES = (
-    "The library closes at nine, but the night guard lets students stay until they finish their page. "
-    "On Tuesday he brought tea, and nobody asked where the old clock had gone."
-)
+TOKENS_READ = 640  # a gradient has at most as many directions as there were tokens
 
 
 @functools.cache
 def gradient_of_the_real_model() -> Tensor:
-    """Of the output matrix of attention in layer 15, for two sentences: (576, 576)."""
+    """Of the output matrix of attention in layer 28, for a page of Python's documentation: (576, 576)."""
     llama = model()
-    ids = torch.tensor([tokenizer().encode(SENTENCES)])
-    weight = llama.get_parameter("blocks.14.attention.out.weight")
-    before = weight.requires_grad
-    weight.requires_grad_(True)
+    page = "".join(stdlib_docs(max_bytes=8 * TOKENS_READ))
+    ids = torch.tensor([tokenizer().encode(page)[: TOKENS_READ + 1]])
+    weight = llama.get_parameter("blocks.27.attention.out.weight")
+    trained = [parameter for parameter in llama.parameters() if parameter.requires_grad]
     try:
+        # Nothing is remembered for a backward pass through the 27 layers before.
+        llama.requires_grad_(False)
+        weight.requires_grad_(True)
         logits = llama(ids[:, :-1])[0]
         loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:])
         (gradient,) = torch.autograd.grad(loss, weight)
     finally:
-        weight.requires_grad_(before)
-    return gradient.detach()
+        for parameter in trained:
+            parameter.requires_grad_(True)
+    return gradient
 
 
 @functools.cache
@@ -577,8 +579,12 @@ def gradient_sizes() -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def sizes_after(n_steps: int) -> tuple[float, ...]:
-    """The polynomial acts on each singular value by itself, so a diagonal matrix shows all there is to see."""
-    return tuple(newton_schulz(torch.diag(gradient_sizes().float()), n_steps).diagonal().tolist())
+    """What `newton_schulz` makes of the singular values: its polynomial acts on each by itself."""
+    a, b, c = NEWTON_SCHULZ
+    sizes = gradient_sizes()
+    for _ in range(n_steps):
+        sizes = a * sizes + b * sizes**3 + c * sizes**5
+    return tuple(sizes.tolist())
 
 
 @value

@@ -234,16 +234,20 @@ def lion_step(
 # A rate for each direction of a matrix -----------------------------------------------------------------
 
 
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
 def newton_schulz(
     matrix: Float[Tensor, "*batch rows columns"], n_steps: int = 5
 ) -> Float[Tensor, "*batch rows columns"]:
     """About U Vᵀ where the matrix is U S Vᵀ: the same directions, all singular values between 0.7 and 1.2.
 
-    X ← a X + (b A + c A²) X with A = X Xᵀ, after a division by the Frobenius norm, n_steps times. The three
-    numbers are chosen for a steep start at 0: they do not converge to 1. Computed in the matrix's own format.
+    X ← a X + (b A + c A²) X with A = X Xᵀ, n_steps times, after a division by the Frobenius norm. This takes
+    each singular value s to a s + b s³ + c s⁵. The numbers a, b, c are chosen for a steep start at 0: they do
+    not converge to 1. Computed in the matrix's own format.
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
     """
-    a, b, c = 3.4445, -4.7750, 2.0315
+    a, b, c = NEWTON_SCHULZ
     # The smaller Gram matrix is the cheaper one.
     tall = matrix.size(-2) > matrix.size(-1)
     x = matrix.mT if tall else matrix
@@ -291,13 +295,12 @@ def clip_by_global_norm(gradients: Sequence[Tensor], max_norm: float) -> Tensor:
     One factor for all keeps the direction, which clipping each by itself would not. A norm that is not finite
     leaves the gradients as they are. Pascanu et al. 2012, arXiv:1211.5063.
     """
-    norms = torch._foreach_norm(list(gradients))  # pyright: ignore[reportPrivateImportUsage]
-    norm = torch.linalg.vector_norm(torch.stack(norms))
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
     if isinstance(norm, DTensor):  # a part of the sum is on each process
         norm = norm.full_tensor()
     if max_norm < float(norm) < math.inf:
-        shorter = max_norm / float(norm)
-        torch._foreach_mul_(list(gradients), shorter)  # pyright: ignore[reportPrivateImportUsage]
+        for gradient in gradients:
+            gradient.mul_(max_norm / float(norm))
     return norm
 
 
