@@ -38,7 +38,7 @@ def main() -> None:
     fraction = operations(SIZES[first]) / (seconds[first] * peak)
     rows = [row(name, seconds[name], peak, fraction) for name in SIZES]
     notes = [
-        f"peak {peak / 1e9:.0f} GFLOP/s, of which a step of {first} reaches {fraction:.0%}; {ROWS} rows a step",
+        f"peak {peak / 1e9:.0f} GFLOP/s; a step of {first} reaches {fraction:.0%} of it; {ROWS} rows a step",
         "ours: measured; peer: predicted; medians",
     ]
     report("accounting", rows, notes=notes)

@@ -1,8 +1,8 @@
 """The training step as it is written elsewhere: the peers of `benchmarks.training`.
 
 `PlainLlama` is what nanoGPT and minimind do with PyTorch's own operations, each in the fastest form that
-PyTorch offers: one matrix for queries, keys and values, one for gate and up, fused norm, fused attention, fused
-AdamW. Its mixed precision is autocast (as in nanoGPT, and in Trainer) or a linear layer that casts its float32
+PyTorch offers: one matrix for queries, keys and values, one for gate and up, fused norm, attention and AdamW.
+Its mixed precision is autocast (as in nanoGPT, and in Trainer) or a linear layer that casts its float32
 weight at every call.
 """
 
