@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -150,6 +151,21 @@ def test_what_went_wrong_is_in_the_record(recipe_file: Path, tmp_path: Path) -> 
     info = read_info(tmp_path / "run")
     assert info.status == "failed"
     assert "learning rate" in info.message
+
+
+def test_a_full_disk_is_what_is_told(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(self: Path, *arguments, **options) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    parts = run_recipe(recipe, tmp_path / "run")
+    next(event for event in parts if isinstance(event, StepMetrics))
+    monkeypatch.setattr(Path, "write_text", no_room)
+    with pytest.raises(OSError, match="room"):
+        list(parts)
+    monkeypatch.undo()
+    assert read_info(tmp_path / "run").status == "training"
+    (rest,) = [event for event in resume_run(tmp_path / "run") if isinstance(event, Finished)]
+    assert rest.status == "finished"
 
 
 def test_two_processes_are_one_run(recipe: Recipe, recipe_file: Path, tmp_path: Path) -> None:

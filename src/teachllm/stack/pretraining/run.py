@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path
 
@@ -96,7 +96,8 @@ def run_recipe(
             raise
         except BaseException as problem:
             message = str(problem) or type(problem).__name__
-            run.writer.update(status="failed", message=message, step=run.step, seconds=run.seconds)
+            with suppress(OSError):  # a full disk: what is raised says so
+                run.writer.update(status="failed", message=message, step=run.step, seconds=run.seconds)
             raise
 
 
