@@ -68,11 +68,11 @@ def deberta_scores(
     δ(i, j): the distance i - j as a row of the table; see `deberta_distance`.
     He et al. 2020, arXiv:2006.03654, equation 4.
     """
-    k_span = position_k.shape[-2] // 2
+    span = position_k.shape[-2] // 2
     to_position = q @ position_k.transpose(-2, -1)  # (query, distances)
     to_content = k @ position_q.transpose(-2, -1)  # (key, distances)
-    row = deberta_distance(-relative, k_span).expand(*to_position.shape[:-1], -1)
-    column = deberta_distance(relative.T, k_span).expand(*to_content.shape[:-1], -1)
+    row = deberta_distance(-relative, span).expand(*to_position.shape[:-1], -1)
+    column = deberta_distance(relative.T, span).expand(*to_content.shape[:-1], -1)
     return (
         q @ k.transpose(-2, -1)
         + to_position.gather(-1, row)
