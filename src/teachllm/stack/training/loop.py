@@ -11,12 +11,13 @@ from typing import TypeAlias
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from teachllm.stack.training.checkpoint import CheckpointFolder
 from teachllm.stack.training.config import TrainingConfig
 from teachllm.stack.training.loss import IGNORED
-from teachllm.stack.training.parallel import collecting_gradients, whole
+from teachllm.stack.training.optimizers import clip_by_global_norm
+from teachllm.stack.training.parallel import collecting_gradients
 from teachllm.stack.training.schedules import lr_at
 from teachllm.stack.training.state import Batch, TrainingState
 from teachllm.stack.training.watch import WINDOW, TrainingDiverged, check_finite, is_spike
@@ -109,7 +110,8 @@ def train(
         loss = float(processes.total(loss))
 
         # 4. Shorten the gradient, all weights taken as one vector, to the length `clip`.
-        norm = float(whole(nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)))
+        gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+        norm = float(clip_by_global_norm(gradients, config.clip))
 
         # 5. Look at both before they change anything.
         last_checkpoint = None if checkpoints is None else checkpoints.last
