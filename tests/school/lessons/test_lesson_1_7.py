@@ -110,6 +110,7 @@ def test_directions_of_a_gradient(lesson) -> None:
 
 def test_training_learns_and_both_optimizers_see_the_same_batches(lesson, monkeypatch) -> None:
     figures = sys.modules[lesson.figures["paths"].function.__module__]
+    monkeypatch.setattr(figures, "ROWS", 4)
     tokens = torch.arange(4000) * 7 % 31  # a text that repeats itself
     monkeypatch.setattr(figures, "text", lambda: tokens)
     one, other = figures.RandomRows(3), figures.RandomRows(3)
