@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated
 
 import torch
@@ -587,10 +587,14 @@ def sizes_after(n_steps: int) -> tuple[float, ...]:
     return tuple(sizes.tolist())
 
 
-@value
-def share_of_largest(count: int = 10) -> float:
-    """The share of the squared length of that gradient which lies in its `count` largest directions."""
-    return gradient_sizes()[:count].pow(2).sum().item()
+def share_of(sizes: Sequence[float]) -> float:
+    """The share of the squared length that lies in the first 10 directions."""
+    squares = [size**2 for size in sizes]
+    return sum(squares[:10]) / sum(squares)
+
+
+def share_of_largest() -> float:
+    return share_of(gradient_sizes().tolist())
 
 
 @figure(
@@ -613,17 +617,26 @@ def share_of_largest(count: int = 10) -> float:
 )
 def muon_directions(
     n_steps: Annotated[int, Slider(0, 8, label=Both("迭代几次", "iterations"))] = 5,
-) -> Lines:
+) -> list[Lines | Text]:
     order = range(1, len(gradient_sizes()) + 1)
-    return Lines(
-        {
-            Both("梯度", "gradient"): (order, gradient_sizes()),
-            Both(f"{n_steps} 次以后", f"after {n_steps}"): (order, sizes_after(n_steps)),
-        },
-        x_label=Both("第几个方向", "direction"),
-        y_label=Both("奇异值", "singular value"),
-        y_range=(0.0, 1.25),
-    )
+    sizes = sizes_after(n_steps)
+    return [
+        Lines(
+            {
+                Both("梯度", "gradient"): (order, gradient_sizes()),
+                Both(f"{n_steps} 次以后", f"after {n_steps}"): (order, sizes),
+            },
+            x_label=Both("第几个方向", "direction"),
+            y_label=Both("奇异值", "singular value"),
+            y_range=(0.0, 1.25),
+        ),
+        Text(
+            Both(
+                f"{n_steps} 次以后，前 10 个方向占平方长度的 {share_of(sizes):.0%}。",
+                f"After {n_steps}, the first 10 directions hold {share_of(sizes):.0%} of the squared length.",
+            )
+        ),
+    ]
 
 
 @value
@@ -648,7 +661,6 @@ def text() -> Tensor:
     return torch.tensor([token for piece in texts for token in words.encode(piece)])
 
 
-@value
 def learned_tokens() -> int:
     """How many tokens the labs train on at most."""
     return int(0.95 * len(text()))
