@@ -265,22 +265,32 @@ def entropy(logits: Tensor) -> float:
     return -(logprobs.exp() * logprobs).nansum().item()
 
 
-@value
-def next_probability(which: str, rank: int = 1) -> float:
-    """In %, of the token that stands at ``rank`` after one of the prompts ``sure``, ``open``, ``story``."""
-    return 100 * next_logits(PROMPTS[which]).softmax(-1).topk(rank).values[-1].item()
-
-
-@value
-def next_entropy(which: str) -> float:
-    return entropy(next_logits(PROMPTS[which]))
-
-
-@value
-def n_kept(which: str, keeps: str, at: float, T: float = 1.0) -> int:
-    """How many tokens remain after ``top_p``, ``min_p`` or ``typical_p``, behind the temperature T."""
+def n_kept(prompt: str, keeps: str, at: float) -> int:
+    """How many tokens remain after ``top_p``, ``min_p`` or ``typical_p``."""
     cut = {"top_p": top_p, "min_p": min_p, "typical_p": typical_p}[keeps]
-    return int(cut(temperature(next_logits(PROMPTS[which]), T), at).isfinite().sum())
+    return int(cut(next_logits(prompt), at).isfinite().sum())
+
+
+@figure(title=Both("三个开头，同一个 p", "Three beginnings and one p"))
+def beginnings(
+    p: Annotated[float, Slider(0.5, 0.99, step=0.01, label="p (top-p)")] = 0.9,
+    ratio: Annotated[float, Slider(0.01, 0.5, step=0.01, label="p (min-p)")] = 0.1,
+) -> Table:
+    rows = []
+    for prompt in (SURE, STORY, OPEN):
+        logits = next_logits(prompt)
+        probability, first = logits.softmax(-1).max(-1)
+        likeliest = f"{readable(int(first))} {probability.item():.0%}"
+        kept = [n_kept(prompt, "top_p", p), n_kept(prompt, "min_p", ratio)]
+        rows.append([f"{prompt} …", likeliest, round(entropy(logits), 2), *kept])
+    columns = [
+        Both("开头", "beginning"),
+        Both("第一名", "first"),
+        Both("熵（奈特）", "entropy (nats)"),
+        Both("top-p 留下", "kept by top-p"),
+        Both("min-p 留下", "kept by min-p"),
+    ]
+    return Table(columns, rows)
 
 
 SHOWN = 14
@@ -298,11 +308,11 @@ SHOWN = 14
         low=0,
         high=1000,
         step=10,
-        answer=lambda: n_kept("open", "top_p", 0.9),
+        answer=lambda: n_kept(OPEN, "top_p", 0.9),
         explain=lambda: Both(
-            f"{n_kept('open', 'top_p', 0.9)} 个：可以买的东西太多了。前一句只留 {n_kept('sure', 'top_p', 0.9)} 个。同一个 p，候选的多少由模型有多确定来决定。",
-            f"{n_kept('open', 'top_p', 0.9)}: there is much that can be bought. After the first sentence it keeps "
-            f"{n_kept('sure', 'top_p', 0.9)}. With one p, how sure the model is decides how many remain.",
+            f"{n_kept(OPEN, 'top_p', 0.9)} 个：可以买的东西太多了。前一句只留 {n_kept(SURE, 'top_p', 0.9)} 个。同一个 p，候选的多少由模型有多确定来决定。",
+            f"{n_kept(OPEN, 'top_p', 0.9)}: there is much that can be bought. After the first sentence it keeps "
+            f"{n_kept(SURE, 'top_p', 0.9)}. With one p, how sure the model is decides how many remain.",
         ),
         tolerance=150,
     ),

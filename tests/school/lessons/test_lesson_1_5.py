@@ -88,14 +88,16 @@ def test_the_tree_by_hand(lesson) -> None:
     assert evaluate(lesson, "tree_best", num_beams=2) == pytest.approx(0.4 * 0.9)
 
 
-def test_what_the_text_says_of_two_beginnings(lesson, real_model) -> None:
-    assert evaluate(lesson, "n_kept", which="open", keeps="top_p", at=0.9) > 20 * evaluate(
-        lesson, "n_kept", which="sure", keeps="top_p", at=0.9
-    )
-    assert evaluate(lesson, "next_entropy", which="open") > 2 * evaluate(lesson, "next_entropy", which="sure")
-    assert evaluate(lesson, "n_kept", which="story", keeps="min_p", at=0.1) < evaluate(
-        lesson, "n_kept", which="story", keeps="top_p", at=0.9
-    )
+def test_what_the_text_says_of_three_beginnings(lesson, real_model) -> None:
+    sure, story, opening = charts(lesson, "beginnings")[0]["rows"]
+    assert sure[1].startswith("␣Paris")
+    entropies, by_top_p, by_min_p = ([row[column] for row in (sure, story, opening)] for column in (2, 3, 4))
+    assert entropies == sorted(entropies)
+    assert by_top_p == sorted(by_top_p)
+    assert by_top_p[0] < 20
+    assert by_top_p[2] > 200
+    assert by_min_p == sorted(by_min_p)
+    assert all(few < many for few, many in zip(by_min_p, by_top_p, strict=True))
 
 
 def test_typical_drops_the_first_token_where_the_text_says_so(lesson, real_model) -> None:
