@@ -29,6 +29,7 @@ from typing import Any, Literal, get_type_hints
 import psutil
 
 from teachllm.stack.pretraining.events import Evaluated, Event, Sampled, TaskScored, Warned
+from teachllm.stack.pretraining.typed_tables import read_table
 from teachllm.stack.training.loop import Saved, Spike, StepMetrics
 
 Status = Literal["preparing", "training", "finished", "stopped", "failed"]
@@ -51,6 +52,7 @@ KINDS: dict[str, type[Any]] = {
     "warned": Warned,
     "sample": Sampled,
 }
+HINTS = {kind: get_type_hints(kind) for kind in KINDS.values()}
 
 
 class RunError(Exception):
@@ -91,7 +93,7 @@ class RunInfo:
             return False
         try:
             return abs(psutil.Process(self.pid).create_time() - self.process_began) > 1
-        except psutil.Error:
+        except (psutil.Error, ValueError):  # ValueError: no process can have that number
             return True
 
 
@@ -123,25 +125,31 @@ def read_info(folder: Path) -> RunInfo:
     """What `run.json` says now. RunError if the folder holds no run."""
     try:
         content = json.loads((folder / INFO).read_bytes())
-        return RunInfo(**content)
     except FileNotFoundError:
         raise RunError(f"{folder} is not the folder of a run: it has no {INFO}") from None
-    except (OSError, ValueError, TypeError) as problem:
+    except (OSError, ValueError) as problem:
         raise RunError(f"{folder / INFO} cannot be read: {problem}") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{folder / INFO} cannot be read: it holds no table")
+    info, problems = read_table(RunInfo, {k: v for k, v in content.items() if v is not None})
+    if info is None or problems:
+        raise RunError(f"{folder / INFO} cannot be read: {'; '.join(problems)}")
+    return info
 
 
-def read_events(log: Path, offset: int = 0) -> tuple[list[Event], int]:
+def read_events(log: Path, offset: int = 0, at_most: int = -1) -> tuple[list[Event], int]:
     """The events of a log behind byte `offset`, and the offset to ask with the next time.
 
-    A line that is still being written waits for the next time. A log that became shorter than `offset`,
-    because a resumed run cut what it does again, is read from the start. No log has no events.
+    at_most: bytes that are looked at, -1 for all there are; more than the longest line has. A line that is
+    still being written waits for the next time. A log that became shorter than `offset`, because a resumed
+    run cut what it does again, is read from the start. No log has no events.
     """
     try:
         with open(log, "rb") as file:
             if offset > file.seek(0, os.SEEK_END):
                 offset = 0
             file.seek(offset)
-            written = file.read()
+            written = file.read(at_most)
     except FileNotFoundError:
         return [], 0
     whole = written[: written.rfind(b"\n") + 1]
@@ -211,7 +219,7 @@ def _event(line: bytes) -> Event | None:
         kind = KINDS[entry.pop("kind")]
     except (ValueError, KeyError, AttributeError):
         return None  # of a later version, or damaged: the rest can still be read
-    hints = get_type_hints(kind)
+    hints = HINTS[kind]
     values = {name: entry[name] for name in hints if name in entry}
     values = {k: math.nan if v is None and hints[k] is float else v for k, v in values.items()}
     values = {k: Path(str(v)) if hints[k] is Path else v for k, v in values.items()}
