@@ -173,7 +173,7 @@ def adamax_step(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
 ) -> tuple[Weights, Weights, Weights]:
-    """Adam with a fading maximum, u ← max(β₂ u, |g| + eps), in place of the root; it needs no correction.
+    """Adam with a fading maximum, u ← max(β₂ u, |g| + eps), in place of the root; u needs no correction.
 
     Kingma & Ba 2014, arXiv:1412.6980, section 7.1.
     """
@@ -240,11 +240,11 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 def newton_schulz(
     matrix: Float[Tensor, "*batch rows columns"], n_steps: int = 5
 ) -> Float[Tensor, "*batch rows columns"]:
-    """About U Vᵀ where the matrix is U S Vᵀ: the same directions, all singular values between 0.7 and 1.2.
+    """About U Vᵀ where the matrix is U S Vᵀ: the same directions, singular values near 1.
 
     X ← a X + (b A + c A²) X with A = X Xᵀ, n_steps times, after a division by the Frobenius norm. This takes
-    each singular value s to a s + b s³ + c s⁵. The numbers a, b, c are chosen for a steep start at 0: they do
-    not converge to 1. Computed in the matrix's own format.
+    each singular value s to a s + b s³ + c s⁵. The numbers a, b, c are chosen for a steep start at 0: values
+    that were not tiny end between 0.7 and 1.2. Computed in the matrix's own format.
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
     """
     a, b, c = NEWTON_SCHULZ
