@@ -251,3 +251,16 @@ def test_wrong_numbers_are_refused() -> None:
     for optimizer in (AdamW([weight]), Muon([weight])):
         with pytest.raises(ValueError, match="calls no closure"):
             optimizer.step(lambda: 0.0)
+
+
+def test_muon_may_compute_in_bfloat16_and_keeps_float32() -> None:
+    moved = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        weight = parameter_with_gradient(16, 24)
+        start = weight.detach().clone()
+        optimizer = Muon([weight], lr=0.1, weight_decay=0.0, compute_dtype=dtype)
+        optimizer.step()
+        assert optimizer.state[weight]["momentum"].dtype == weight.dtype == torch.float32
+        moved[dtype] = weight.detach() - start
+    apart = (moved[torch.bfloat16] - moved[torch.float32]).norm() / moved[torch.float32].norm()
+    assert 0 < apart < 0.05
