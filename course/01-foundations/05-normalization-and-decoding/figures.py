@@ -282,7 +282,8 @@ def beginnings(
         probability, first = logits.softmax(-1).max(-1)
         likeliest = f"{readable(int(first))} {probability.item():.0%}"
         kept = [n_kept(prompt, "top_p", p), n_kept(prompt, "min_p", ratio)]
-        rows.append([f"{prompt} …", likeliest, round(entropy(logits), 2), *kept])
+        ending = " ".join(prompt.split()[-3:])
+        rows.append([f"… {ending}", likeliest, round(entropy(logits), 2), *kept])
     columns = [
         Both("开头", "beginning"),
         Both("第一名", "first"),
@@ -293,7 +294,7 @@ def beginnings(
     return Table(columns, rows)
 
 
-SHOWN = 14
+SHOWN = 10
 
 
 @figure(
