@@ -165,44 +165,23 @@ def cache_gib(model: str, length: int, batch: int = 1) -> float:
 
 # ---------------------------------------------------------------- tensor by tensor
 
-# Suffix in the file → name of the sizes (rows × columns), and what it does.
-ROLES: dict[str, tuple[str, Both]] = {
-    "attn_norm": ("d", Both("进注意力之前的 RMSNorm：每个分量一个倍数", "RMSNorm before attention: a factor for each component")),
-    "attn_q": ("n_heads·head_dim × d", Both("做 query：每个头 head_dim 行", "makes queries: head_dim rows for each head")),
-    "attn_k": ("n_kv_heads·head_dim × d", Both("做 key：GQA，行数只有 query 的几分之一", "makes keys: with GQA a fraction of the rows of the queries")),
-    "attn_v": ("n_kv_heads·head_dim × d", Both("做 value：和 key 一样多", "makes values: as many as keys")),
-    "attn_output": ("d × n_heads·head_dim", Both("把各头的结果混合，写回残差流", "mixes the heads and writes into the residual stream")),
-    "ffn_norm": ("d", Both("进前馈网络之前的 RMSNorm", "RMSNorm before the feed-forward network")),
-    "ffn_gate": ("hidden × d", Both("门：经过 SiLU，决定放行多少", "the gate: through SiLU, says how much passes")),
-    "ffn_up": ("hidden × d", Both("内容：被门逐个相乘", "the content that the gate multiplies")),
-    "ffn_down": ("d × hidden", Both("压回 d 维，写回残差流", "back to d, into the residual stream")),
-}  # fmt: skip
-
-
-def walk(layer: int) -> list[tuple[str, str, Both]]:
-    """Name in the file, sizes in letters, role: of everything a token passes on its way through one block."""
-    before = (
-        "token_embd",
-        "vocab_size × d",
-        Both("查表：token 编号 → d 维向量", "lookup: token id → vector of d numbers"),
-    )
-    after = ("output_norm", "d", Both("最后一次 RMSNorm，只此一个", "the last RMSNorm; there is only one"))
-    head = (
-        "token_embd",
-        "vocab_size × d",
-        Both(
-            "输出层：和每个 token 的嵌入做点积，得到 logits。就是第一行那张表",
-            "head: dot products with the embedding of every token give the logits. It is the table of the first row",
-        ),
-    )
-    inside = [(f"blk.{layer - 1}.{suffix}", *rest) for suffix, rest in ROLES.items()]
-    return [before, *inside, after, head]  # fmt: skip
+# Name in the file, sizes (rows × columns), and what it does, in the order in which a token passes.
+IN_A_BLOCK = (
+    ("attn_norm", "d", Both("进注意力之前的 RMSNorm：每个分量一个倍数", "RMSNorm before attention: a factor for each component")),
+    ("attn_q", "n_heads·head_dim × d", Both("做 query：每个头 head_dim 行", "makes queries: head_dim rows for each head")),
+    ("attn_k", "n_kv_heads·head_dim × d", Both("做 key：用了 GQA，行数只有 query 的三分之一", "makes keys: with GQA a third of the rows of the queries")),
+    ("attn_v", "n_kv_heads·head_dim × d", Both("做 value：和 key 一样多", "makes values: as many as keys")),
+    ("attn_output", "d × n_heads·head_dim", Both("把各头的结果混合，写回残差流", "mixes the heads and writes into the residual stream")),
+    ("ffn_norm", "d", Both("进前馈网络之前的 RMSNorm", "RMSNorm before the feed-forward network")),
+    ("ffn_gate", "hidden × d", Both("门：经过 SiLU，决定放行多少", "the gate: through SiLU, says how much passes")),
+    ("ffn_up", "hidden × d", Both("内容：被门逐个相乘", "the content that the gate multiplies")),
+    ("ffn_down", "d × hidden", Both("压回 d 维，写回残差流", "back to d, into the residual stream")),
+)  # fmt: skip
 
 
 @functools.cache
 def root_mean_square(name: str) -> float:
-    array = file().array(f"{name}.weight")
-    return float(math.sqrt((array.astype("float64") ** 2).mean()))
+    return torch.from_numpy(file().array(f"{name}.weight")).square().mean().sqrt().item()
 
 
 @value
@@ -234,34 +213,42 @@ def n_in_file() -> int:
 )
 def tensor_walk(
     layer: Annotated[int, Slider(1, 30, label=Both("第几层", "layer"))] = 1,
-    stop: Annotated[int, Slider(1, 12, label=Both("走到第几站", "stop"))] = 4,
+    stop: Annotated[int, Slider(1, 9, label=Both("走到第几站", "stop"))] = 3,
 ) -> list[Table | Text]:
-    c, rows = config(), []
-    for number, (name, letters, _) in enumerate(walk(layer), start=1):
+    c = config()
+
+    def row(name: str, letters: str) -> list[str]:
         shape = file().tensors[f"{name}.weight"].shape
-        shown = " × ".join(f"{n:,}" for n in shape)
-        new = 0 if number == 12 else math.prod(shape)
-        rows.append([f"{number}  {name}", shown, letters, f"{new:,}", f"{root_mean_square(name):.3f}"])
-    name, _, role = walk(layer)[stop - 1]
-    head_dims = f"d = {c.d_model}, n_heads = {c.n_heads}, n_kv_heads = {c.n_kv_heads}, head_dim = {c.head_dim}, hidden = {c.hidden}"
+        size = f"{root_mean_square(name):.3f}"
+        return [name.rpartition(".")[2], " × ".join(map(str, shape)), letters, f"{math.prod(shape):,}", size]
+
+    columns = [
+        Both("名字", "name"),
+        Both("形状", "shape"),
+        Both("按配置", "by the configuration"),
+        Both("参数", "parameters"),
+        Both("均方根", "RMS"),
+    ]
+    prefix = f"blk.{layer - 1}"
+    name, _, role = IN_A_BLOCK[stop - 1]
     return [
         Table(
-            [
-                Both("站 · 文件里的名字", "stop · name in the file"),
-                Both("形状", "shape"),
-                Both("按配置该是", "what the configuration says"),
-                Both("参数", "parameters"),
-                Both("数的大小（均方根）", "size of its numbers (RMS)"),
-            ],
-            rows,
+            columns,
+            [row(f"{prefix}.{name}", letters) for name, letters, _ in IN_A_BLOCK],
             highlight_row=stop - 1,
+            title=Both(f"文件里的 {prefix}：九个张量", f"{prefix} in the file: nine tensors"),
             note=Both(
-                f"{head_dims}。第 12 站和第 1 站是同一张表，不重复计数",
-                f"{head_dims}. Stop 12 is the table of stop 1 and is not counted again",
+                f"d = {c.d_model}，n_heads = {c.n_heads}，n_kv_heads = {c.n_kv_heads}，head_dim = {c.head_dim}，hidden = {c.hidden}",
+                f"d = {c.d_model}, n_heads = {c.n_heads}, n_kv_heads = {c.n_kv_heads}, head_dim = {c.head_dim}, hidden = {c.hidden}",
             ),
         ),
         Text(Both(f"{name}：{role.zh}。", f"{name}: {role.en}.")),
-    ]
+        Table(
+            columns,
+            [row("token_embd", "vocab_size × d"), row("output_norm", "d")],
+            title=Both("块外面只有两个：嵌入（兼输出层）和最后的归一化", "Only two outside of the blocks: the embedding, which is the head too, and the last norm"),
+        ),
+    ]  # fmt: skip
 
 
 # ---------------------------------------------------------------- where the parameters are
@@ -529,7 +516,6 @@ def roofline(
     pairs = list(zip(BATCHES, costs, strict=True))
     most = requests_that_fit(sizes(model), memory, length, bits)
     marks = [(most, Both("显存装满", "memory is full"))] if 1 <= most <= BATCHES[-1] else []
-    limit = [min(b * peak / c.flops, b * bandwidth / (c.weight_bytes + c.cache_bytes)) for b, c in pairs]
     fits = (
         Both(f"显存最多装得下 {most:,} 个请求。", f"Memory holds at most {most:,} requests.")
         if most
@@ -544,13 +530,13 @@ def roofline(
                     BATCHES,
                     [b * bandwidth / (c.weight_bytes + c.cache_bytes) for b, c in pairs],
                 ),
-                Both("两者取小", "the lower of the two"): (BATCHES, limit),
             },
             x_label=Both("同时解码的请求", "requests at a time"),
             y_label=Both("token/s，所有请求合计", "tokens/s of all requests"),
             x_log=True,
             y_log=True,
             marks=marks,
+            note=Both("能达到的，是两条线里低的那一条", "what can be reached is the lower of the two lines"),
         ),
         Text(
             Both(
@@ -597,24 +583,21 @@ def seats(
         ]
     lengths = [1024 * 2**k for k in range(8)]
     kinds = {"GQA" if c.n_kv_heads < c.n_heads else "MHA": c.n_kv_heads, "MHA": c.n_heads, "MQA": 1}
-    series: dict[str | Both, tuple[list[int], list[int]]] = {
-        f"{kind} · {n}": (
-            lengths,
-            [
-                requests_that_fit(dataclasses.replace(c, n_kv_heads=n), memory, length, bits)
-                for length in lengths
-            ],
-        )
-        for kind, n in kinds.items()
-    }
+    series: dict[str | Both, tuple[list[int], list[int]]] = {}
+    for kind, n_kv_heads in kinds.items():
+        shared = dataclasses.replace(c, n_kv_heads=n_kv_heads)
+        fitting = [(n, requests_that_fit(shared, memory, n, bits)) for n in lengths]
+        some = [(n, people) for n, people in fitting if people]
+        if some:
+            series[f"{kind} · {n_kv_heads}"] = ([n for n, _ in some], [people for _, people in some])
     return [
         Lines(
             series,
             x_label=Both("每人的上下文（token）", "context of each (tokens)"),
             y_label=Both("同时的人数", "people at a time"),
             x_log=True,
-            y_range=(0, max(4, 1.05 * max(ys[2] for _, ys in series.values()))),
-            note=Both("图例：共享方式 · KV 组数。纵轴以 4096 处最高的为准", "legend: sharing · sets of KV. The axis ends at the highest value for 4096"),
+            y_log=True,
+            note=Both("图例：共享方式 · KV 组数。线断了，是一个人也装不下", "legend: sharing · sets of KV. A line ends where not even one fits"),
         ),
         Text(
             Both(
@@ -926,7 +909,8 @@ def exchange_parts(
 
 # ---------------------------------------------------------------- lab: your own count
 
-# Totals of the published safetensors files: their size in bytes over 2, since they hold bf16 or float16.
+# Numbers in the published safetensors files, two bytes each; in that of Llama 2 without the tables of rotation
+# frequencies, which are not trained.
 PUBLISHED = {"llama3-8b": 8_030_261_248, "llama3-70b": 70_553_706_496, "llama2-7b": 6_738_415_616}
 
 
