@@ -13,7 +13,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,8 +121,13 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def report(name: str, rows: Sequence[Row], *, notes: Sequence[str] = ()) -> Path:
-    """Print the rows as a table and write results/NAME.json; returns its path."""
+def report(
+    name: str, rows: Sequence[Row], *, notes: Sequence[str] = (), details: Mapping[str, object] | None = None
+) -> Path:
+    """Print the rows as a table and write results/NAME.json; returns its path.
+
+    details: what the rows were made from, kept in the file under "details".
+    """
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)
@@ -148,6 +153,8 @@ def report(name: str, rows: Sequence[Row], *, notes: Sequence[str] = ()) -> Path
         "notes": list(notes),
         "rows": [asdict(row) for row in rows],
     }
+    if details is not None:
+        content["details"] = details
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     console.print(f"written to {path}")
     return path

@@ -41,12 +41,12 @@ class PlainBlock(nn.Module):
         self.gate_up = linear(c.d_model, 2 * c.hidden, bias=False)
         self.down = linear(c.hidden, c.d_model, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         batch, length, d = x.shape
         qkv = self.qkv(_norm(self.attention_norm, x)).view(batch, length, 3, self.n_heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
-        y = F.scaled_dot_product_attention(q, k, v.to(q.dtype), is_causal=True)
+        y = F.scaled_dot_product_attention(q, k, v.to(q.dtype), mask, is_causal=mask is None)
         x = x + self.out(y.transpose(1, 2).reshape(batch, length, d))
         gate, up = self.gate_up(_norm(self.feed_forward_norm, x)).chunk(2, dim=-1)
         return x + self.down(F.silu(gate) * up)
@@ -75,12 +75,17 @@ class PlainLlama(nn.Module):
         self.register_buffer("cos", torch.cat([cos, cos], dim=-1).bfloat16())
         self.register_buffer("sin", torch.cat([sin, sin], dim=-1).bfloat16())
 
-    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
         x = self.embedding(tokens).to(self.dtype)
         for block in self.blocks:
-            x = block(x, self.cos, self.sin)
+            x = block(x, self.cos, self.sin, mask)
         logits = self.head(_norm(self.norm, x))
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+
+
+def plain_name(ours: str) -> str:
+    """What a weight of our Llama is called in `PlainLlama`."""
+    return ours.replace(".attention.", ".").replace(".feed_forward.", ".")
 
 
 def plain(
@@ -88,10 +93,7 @@ def plain(
 ) -> Steps:
     linear, dtype = (nn.Linear, torch.float32) if autocast else (CastingLinear, torch.bfloat16)
     model = PlainLlama(config, linear, dtype)
-    model.load_state_dict(
-        {name.replace(".attention.", ".").replace(".feed_forward.", "."): w for name, w in weights.items()},
-        strict=False,
-    )
+    model.load_state_dict({plain_name(name): weight for name, weight in weights.items()}, strict=False)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True
     )
