@@ -28,6 +28,7 @@ PAGES = {
     "search": "/search?q=softmax",
     "notes": "/notes",
     "chat": "/chat",
+    "runs": "/runs",
     "settings": "/settings",
     "error": "/lesson/9.9",
 }

@@ -15,7 +15,7 @@ Visit = Callable[..., AbstractContextManager[tuple[Page, Any]]]
 
 PATHS = [
     *("/", "/welcome", "/lesson/1.1", "/lesson/1.2", "/review"),
-    *("/search?q=softmax", "/notes", "/chat", "/settings"),
+    *("/search?q=softmax", "/notes", "/chat", "/runs", "/settings"),
 ]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 

@@ -87,6 +87,7 @@ def running_studio(home: Path, **options: Any) -> Iterator[RunningStudio]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEACHLLM_HOME", str(home))
         patch.setenv("TEACHLLM_COURSE", str(FIXTURE_COURSE))
+        options.setdefault("runs", home / "runs")
         app = create_app(
             store=open_store(), runner=Runner(), token=TOKEN, port=listener.getsockname()[1], **options
         )

@@ -35,6 +35,7 @@ KINDS = {
     "search": "/search?q=softmax",
     "notes": "/notes",
     "chat": "/chat",
+    "runs": "/runs",
     "settings": "/settings",
 }
 HOSTILE = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> \" ' & {{ 40961 * 2 }}"

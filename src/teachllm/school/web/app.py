@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -19,6 +20,7 @@ from teachllm.school.web import api, pages, refusals, static_files
 from teachllm.school.web.body_limit import BodyLimit
 from teachllm.school.web.chat_model import StudioModel
 from teachllm.school.web.lab_runs import LabRuns
+from teachllm.school.web.runs_folder import RUNS, RunsFolder
 from teachllm.school.web.security import Gate
 from teachllm.school.web.studio import Studio
 
@@ -33,14 +35,21 @@ def create_app(
     token: str,
     port: int,
     load_chat_model: Callable[[], ChatModel] | None = None,
+    runs: Path = RUNS,
 ) -> FastAPI:
     """The application to serve at 127.0.0.1:``port``; it closes ``store`` and ``runner`` when it ends.
 
     ``load_chat_model`` replaces the local model: it is called at the first question, in a thread.
+    ``runs`` is the folder of the training runs that it shows.
     """
     gate = Gate(token, port)
     studio = Studio(
-        store=store, runner=runner, gate=gate, model=StudioModel(load_chat_model), labs=LabRuns(runner)
+        store=store,
+        runner=runner,
+        gate=gate,
+        model=StudioModel(load_chat_model),
+        labs=LabRuns(runner),
+        runs=RunsFolder(runs),
     )
 
     @asynccontextmanager

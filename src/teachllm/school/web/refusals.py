@@ -16,6 +16,7 @@ from teachllm.school.language import Both, Lang
 from teachllm.school.problem import CourseFileError
 from teachllm.school.progress import SettingError, StoreError, UnknownThread
 from teachllm.school.runner import RunnerError
+from teachllm.school.web.runs_folder import UnknownRun
 from teachllm.school.web.studio import Studio, browser_language
 
 log = logging.getLogger("teachllm.studio")
@@ -48,6 +49,7 @@ class Refusal(Exception):
 def install(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _on_refusal)
     app.add_exception_handler(UnknownLesson, _on_unknown_lesson)
+    app.add_exception_handler(UnknownRun, _on_unknown_run)
     app.add_exception_handler(ControlError, _on_control_error)
     app.add_exception_handler(CourseFileError, _on_course_error)
     app.add_exception_handler(StoreError, _on_store_error)
@@ -81,6 +83,11 @@ def _on_refusal(request: Request, error: Exception) -> Response:
 
 def _on_unknown_lesson(request: Request, error: Exception) -> Response:
     return answer(request, 404, Both(f"没有这一课：{error}", f"There is no such lesson: {error}"))
+
+
+def _on_unknown_run(request: Request, error: Exception) -> Response:
+    assert isinstance(error, UnknownRun)
+    return answer(request, 404, error.why)
 
 
 def _on_control_error(request: Request, error: Exception) -> Response:

@@ -20,6 +20,7 @@ from teachllm.school.language import Both, Lang, terminal_language
 from teachllm.school.progress import StoreError, learner_home, open_store
 from teachllm.school.runner import Runner
 from teachllm.school.web.challenge import is_our_studio
+from teachllm.school.web.runs_folder import RUNS
 from teachllm.school.web.security import Gate
 from teachllm.school.web.token_file import TokenError, token_in
 
@@ -31,7 +32,9 @@ _TRIED = 20
 _REMEMBERED = "studio.json"
 
 
-def start(*, port: int | None = None, lang: Lang | None = None, browser: bool = True) -> int:
+def start(
+    *, port: int | None = None, lang: Lang | None = None, browser: bool = True, runs: Path = RUNS
+) -> int:
     """Open the studio.
 
     Parameters
@@ -42,6 +45,8 @@ def start(*, port: int | None = None, lang: Lang | None = None, browser: bool = 
         Language of the studio, zh or en; it is remembered.
     browser
         Open the browser; without it, the link is only printed.
+    runs
+        Folder of the training runs that the studio shows.
     """
     began = time.perf_counter()
     speak = lang or terminal_language()
@@ -71,7 +76,7 @@ def start(*, port: int | None = None, lang: Lang | None = None, browser: bool = 
             store.set_setting("lang", lang)
         from teachllm.school.web.app import create_app
 
-        app = create_app(store=store, runner=Runner(), token=token, port=place.port)
+        app = create_app(store=store, runner=Runner(), token=token, port=place.port, runs=runs)
         remember_port(home, place.port)
 
         def ready() -> None:

@@ -19,6 +19,7 @@ from teachllm.school.runner import Runner
 from teachllm.school.web.chat_model import StudioModel
 from teachllm.school.web.drawing import Drawing
 from teachllm.school.web.lab_runs import LabRuns
+from teachllm.school.web.runs_folder import RunsFolder
 from teachllm.school.web.security import Gate
 from teachllm.school.web.submissions import Submissions
 
@@ -35,6 +36,7 @@ class Studio:
     gate: Gate
     model: StudioModel
     labs: LabRuns
+    runs: RunsFolder
     drawing: Drawing = field(default_factory=Drawing)
     submissions: Submissions = field(default_factory=Submissions)
 
@@ -77,6 +79,7 @@ class Studio:
         self.model.stop()
         self.submissions.stop()
         self.labs.stop()
+        self.runs.closing.set()
 
     def close(self) -> None:
         """Ends every process and generation that it started."""

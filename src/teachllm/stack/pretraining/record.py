@@ -217,7 +217,7 @@ def _event(line: bytes) -> Event | None:
     try:
         entry = json.loads(line)
         kind = KINDS[entry.pop("kind")]
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         return None  # of a later version, or damaged: the rest can still be read
     hints = HINTS[kind]
     values = {name: entry[name] for name in hints if name in entry}

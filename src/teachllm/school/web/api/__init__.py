@@ -13,10 +13,11 @@ from teachllm.school.web.api import (
     model,
     notes,
     progress,
+    runs,
     search,
     settings,
 )
 
 router = APIRouter()
-for part in (progress, notes, figures, labs, exercises, cards, settings, search, model, chat):
+for part in (progress, notes, figures, labs, exercises, cards, settings, search, model, chat, runs):
     router.include_router(part.router)

@@ -11,6 +11,8 @@ const KINDS = {
   review: () => import("./cards/review.js"),
   chat: () => import("./chat/chat.js"),
   model: () => import("./chat/model.js"),
+  runs: () => import("./runs/list.js"),
+  run: () => import("./runs/run.js"),
   notes: () => import("./reading/notes-page.js"),
 };
 

@@ -19,7 +19,7 @@ function describe(chart) {
     case "lines": {
       const [x0, x1] = extent(chart.series.flatMap((series) => series.x));
       const [y0, y1] = extent(chart.series.flatMap((series) => series.y));
-      const names = chart.series.map((series) => series.name).join(t("list.separator"));
+      const names = chart.series.map((series) => series.name ?? chart.y_label ?? chart.title).join(t("list.separator"));
       return t("chart.lines", { names, x0: readable(x0), x1: readable(x1), y0: readable(y0), y1: readable(y1) });
     }
     case "points":
@@ -46,7 +46,7 @@ export function asTable(chart) {
     case "lines": {
       const xs = [...new Set(chart.series.flatMap((series) => series.x))].sort((one, other) => one - other);
       const columns = chart.series.map((series) => new Map(series.x.map((value, index) => [value, series.y[index]])));
-      return { columns: [chart.x_label ?? t("chart.x"), ...chart.series.map((series) => series.name)], rows: xs.map((value) => [value, ...columns.map((column) => column.get(value) ?? null)]) };
+      return { columns: [chart.x_label ?? t("chart.x"), ...chart.series.map((series) => series.name ?? chart.y_label ?? t("chart.value"))], rows: xs.map((value) => [value, ...columns.map((column) => column.get(value) ?? null)]) };
     }
     case "points":
     case "arrows": {
