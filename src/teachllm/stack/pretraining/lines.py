@@ -21,6 +21,7 @@ from teachllm.stack.pretraining.events import (
     TaskScored,
     Warned,
 )
+from teachllm.stack.pretraining.reasons import reason_zh
 from teachllm.stack.training.loop import Saved, Spike, StepMetrics
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -126,7 +127,9 @@ def step_line(report: StepReport, words: Words) -> str:
     """What one cleaning step did: `length: 2,001 of 2,255 kept; too short 254`."""
     say = words.choose
     kept = say(f"留下 {report.kept:,}/{report.seen:,} 篇", f"{report.kept:,} of {report.seen:,} kept")
-    dropped = "; ".join(f"{reason} {count:,}" for reason, count in report.dropped.most_common())
+    dropped = "; ".join(
+        f"{say(reason_zh(reason), reason)} {count:,}" for reason, count in report.dropped.most_common()
+    )
     changed = say(f"改了 {report.changed:,} 篇", f"{report.changed:,} changed") if report.changed else ""
     return f"{report.name}: " + "; ".join(part for part in (kept, dropped, changed) if part)
 
@@ -135,7 +138,7 @@ def sample_lines(report: StepReport, words: Words) -> list[str]:
     """Documents that a step dropped or changed, by reason."""
     shown = []
     for reason, samples in report.samples.items():
-        shown.append(f"{report.name} · {words.choose('改动', 'changed') if reason == 'changed' else reason}")
+        shown.append(f"{report.name} · {words.choose(reason_zh(reason), reason)}")
         for sample in samples:
             detail = f" ({sample.detail})" if sample.detail else ""
             shown.append(f"    {sample.source}{detail}: {printable(sample.excerpt)[:EXCERPT]}")
