@@ -22,7 +22,7 @@ from teachllm.stack.pretraining.events import (
     Warned,
 )
 from teachllm.stack.pretraining.reasons import reason_zh
-from teachllm.stack.training.loop import Saved, Spike, StepMetrics
+from teachllm.stack.training.events import Saved, Spike, StepMetrics
 
 BARS = "▁▂▃▄▅▆▇█"
 EXCERPT = 100  # characters of a dropped document that are shown
