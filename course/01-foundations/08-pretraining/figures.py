@@ -66,7 +66,7 @@ from teachllm.stack.tokenizer import Tokenizer
 from teachllm.stack.tokenizer.tokenizer import learn_merges
 from teachllm.stack.training.accounting import flops_per_token, parameters_by_part, six_n
 from teachllm.stack.training.checkpoint import CheckpointFolder
-from teachllm.stack.training.config import TrainingConfig
+from teachllm.stack.training.config import OnSpike, TrainingConfig
 from teachllm.stack.training.evaluation import bits_per_byte, perplexity
 from teachllm.stack.training.initialization import initialize
 from teachllm.stack.training.loop import Spike, StepMetrics, train
@@ -864,16 +864,29 @@ def small_llama(d_model: int, seed: int = 0) -> Llama:
     return llama
 
 
-def wsd(steps: int, decay_steps: int, **others: object) -> TrainingConfig:
-    settings: dict[str, object] = {
-        "optimizer": "muon",
-        "learning_rate": 0.01,
-        "schedule": "wsd",
-        "warmup_steps": 20,
-        "decay_steps": decay_steps,
-        "within_documents": False,
-    }
-    return TrainingConfig(steps, ROWS, **(settings | others))  # type: ignore[arg-type]
+def settings(
+    steps: int,
+    decay_steps: int | None = None,
+    *,
+    learning_rate: float = 0.01,
+    checkpoint_every: int = 0,
+    on_spike: OnSpike = "report",
+) -> TrainingConfig:
+    """WSD, or its plateau alone: without `decay_steps` the rate stays at its peak."""
+    return TrainingConfig(
+        steps,
+        ROWS,
+        optimizer="muon",
+        learning_rate=learning_rate,
+        schedule="constant" if decay_steps is None else "wsd",
+        warmup_steps=20,
+        decay_steps=decay_steps,
+        precision="float32",  # so that every machine gives the same numbers
+        within_documents=False,
+        checkpoint_every=checkpoint_every,
+        keep=1,
+        on_spike=on_spike,
+    )
 
 
 def branch(state: TrainingState, config: TrainingConfig) -> TrainingState:
@@ -1110,7 +1123,7 @@ def scaling_law(
         float, Slider(0.1, 0.5, step=0.05, label=Both("退火的份额", "share of the decay"))
     ] = 0.25,
     larger_steps: Annotated[
-        int, Slider(200, 1000, step=100, label=Both("大的那次训多少步", "steps of the larger run"))
+        int, Slider(100, 1000, step=100, label=Both("大的那次训多少步", "steps of the larger run"))
     ] = LARGER_STEPS,
 ) -> Iterator[Event]:
     decays = {steps: max(1, round(decay * steps)) for steps in (*RUN_STEPS, larger_steps)}
@@ -1121,11 +1134,11 @@ def scaling_law(
     runs: list[tuple[float, float, float]] = []
     for width in WIDTHS:
         name = Both(f"宽 {width}", f"width {width}")
-        trunk = begin(small_llama(width), RandomRows(1), wsd(RUN_STEPS[-1], decays[RUN_STEPS[-1]]))
+        trunk = begin(small_llama(width), RandomRows(1), settings(RUN_STEPS[-1]))
         for steps in RUN_STEPS:
             # The constant part of a WSD schedule does not know its length, so that every length can leave it.
-            stable = wsd(steps - decays[steps], 1, schedule="constant", decay_steps=None)
-            ending = wsd(steps, decays[steps])
+            stable = settings(steps - decays[steps])
+            ending = settings(steps, decays[steps])
             for _ in train(trunk, stable):
                 done += 1
                 if done % 8 == 0:
@@ -1146,7 +1159,7 @@ def scaling_law(
     parameters, tokens, losses = zip(*runs, strict=True)
     law = fit_scaling_law(parameters, tokens, losses)
     yield Show("law", law_table(law, runs))
-    config = wsd(larger_steps, decays[larger_steps])
+    config = settings(larger_steps, decays[larger_steps])
     larger = begin(small_llama(LARGER_WIDTH), RandomRows(1), config)
     predicted = law.loss(parameters_of(larger), larger_steps * ROWS * LENGTH)
     yield Metric(Both("预测的损失", "predicted loss"), predicted, Both("奈特", "nats"))
@@ -1215,9 +1228,12 @@ def spike(
     steps: Annotated[int, Slider(150, 400, step=50, label=Both("步数", "steps"))] = 150,
 ) -> Iterator[Event]:
     yield Progress(0, 2 * steps, Both("读文字、学词表", "reading text, learning a vocabulary"))
-    names = {"report": Both("只报告", "report only"), "rollback": Both("回滚", "go back")}
-    for number, (on_spike, name) in enumerate(names.items()):
-        config = wsd(steps, steps // 4, checkpoint_every=20, on_spike=on_spike, keep=1)
+    names: list[tuple[OnSpike, Both]] = [
+        ("report", Both("只报告", "report only")),
+        ("rollback", Both("回滚", "go back")),
+    ]
+    for number, (on_spike, name) in enumerate(names):
+        config = settings(steps, steps // 4, checkpoint_every=30, on_spike=on_spike)
         loader = RandomRows(1, garbage=range(BROKEN_FROM, BROKEN_FROM + broken))
         state = begin(small_llama(64), loader, config)
         with tempfile.TemporaryDirectory(prefix="teachllm-spike-") as folder:
@@ -1281,7 +1297,7 @@ def domain_share(
     total = before_steps + len(CODE_ROWS) * MIXTURE_STEPS[-1]
     yield Progress(0, total, Both("读文字、学词表", "reading text, learning a vocabulary"))
     # The rate stays: what decays at the end of each mixture would hide what the share does.
-    general = wsd(before_steps, 1, schedule="constant", decay_steps=None, learning_rate=3e-3)
+    general = settings(before_steps, learning_rate=3e-3)
     trunk = begin(small_llama(64), RandomRows(1), general)
     for event in train(trunk, general):
         if isinstance(event, StepMetrics) and event.step % 8 == 0:
@@ -1296,7 +1312,7 @@ def domain_share(
         state = branch(trunk, general)
         state.loader = RandomRows(2, n_code)
         for steps in MIXTURE_STEPS:
-            going_on = wsd(before_steps + steps, 1, schedule="constant", decay_steps=None, learning_rate=3e-3)
+            going_on = settings(before_steps + steps, learning_rate=3e-3)
             for _ in train(state, going_on):
                 step = state.step - before_steps
                 if step % 8 == 0:
