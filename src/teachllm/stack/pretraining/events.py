@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from teachllm.stack.data.pipeline import StepReport
-from teachllm.stack.training.loop import TrainingEvent
+from teachllm.stack.training.events import TrainingEvent
 
 Stage = Literal["clean", "tokenizer", "encode"]
 

@@ -30,7 +30,7 @@ import psutil
 
 from teachllm.stack.pretraining.events import Evaluated, Event, Sampled, TaskScored, Warned
 from teachllm.stack.pretraining.typed_tables import read_table
-from teachllm.stack.training.loop import Saved, Spike, StepMetrics
+from teachllm.stack.training.events import Saved, Spike, StepMetrics
 
 Status = Literal["preparing", "training", "finished", "stopped", "failed"]
 RECIPE, INFO, METRICS, SAMPLES, DATA = (

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from statistics import median
-from typing import TypeAlias
 
 import psutil
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from teachllm.stack.training.checkpoint import CheckpointFolder
 from teachllm.stack.training.config import TrainingConfig
+from teachllm.stack.training.events import Saved, Spike, StepMetrics, TrainingEvent
 from teachllm.stack.training.loss import IGNORED
 from teachllm.stack.training.optimizers import clip_by_global_norm
 from teachllm.stack.training.parallel import collecting_gradients
@@ -23,50 +22,6 @@ from teachllm.stack.training.state import Batch, TrainingState
 from teachllm.stack.training.watch import WINDOW, TrainingDiverged, check_finite, is_spike
 
 MOST_ROLLBACKS = 3  # to one checkpoint, before the run is given up
-
-
-@dataclass(frozen=True, slots=True)
-class StepMetrics:
-    """What one step was like.
-
-    step: counted from 1. tokens: that went through the model in all steps so far, padding included.
-    loss: of this batch before the update, nats a token. gradient_norm: before clipping. matmul_fraction: of
-    the speed of the machine's fastest matrix products, None if that was not given. memory_bytes: of this
-    process, or the most that its GPU has held.
-    """
-
-    step: int
-    tokens: int
-    loss: float
-    learning_rate: float
-    gradient_norm: float
-    tokens_per_second: float
-    matmul_fraction: float | None
-    memory_bytes: int
-    seconds_left: float
-
-
-@dataclass(frozen=True, slots=True)
-class Spike:
-    """The loss of step `step` lies far above the median of those before it. back_to: the step of the
-    checkpoint whose weights the run goes on with, behind the data of the spike; None if it just goes on.
-    """
-
-    step: int
-    loss: float
-    median: float
-    back_to: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """A checkpoint was written."""
-
-    step: int
-    folder: Path
-
-
-TrainingEvent: TypeAlias = StepMetrics | Spike | Saved
 
 
 def train(
