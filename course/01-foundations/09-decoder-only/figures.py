@@ -130,11 +130,11 @@ def reread_ratio(turns: int, question: int = 50, answer: int = 150) -> float:
 
 
 @figure(
-    title=Both("聊天越久，重读越贵", "The longer the chat, the dearer the rereading"),
+    title=Both("聊天越久，重读越贵", "The longer the chat, the more rereading costs"),
     predict=Predict(
         Both(
-            "聊 10 轮，每轮提问 50、回答 150 个 token。输入要双向读的模型，一共要过多少倍的位置？",
-            "Ten turns of 50 tokens asked and 150 answered. How many times the positions does a model compute that reads its input in both directions?",
+            "聊 10 轮，每轮提问 50、回答 150 个 token。输入要双向读的模型，一共算过的位置是因果模型的多少倍？",
+            "Ten turns of 50 tokens asked and 150 answered. A model that reads its input in both directions computes how many times as many positions as a causal one?",
         ),
         low=1,
         high=12,
@@ -164,7 +164,7 @@ def conversation_cost(
             ),
         },
         x_label=Both("轮", "turn"),
-        y_label=Both("过了模型的位置（累计）", "positions computed so far"),
+        y_label=Both("算过的位置（累计）", "positions computed so far"),
     )
 
 
@@ -186,8 +186,14 @@ def random_attention(causal: bool, length: int, d: int, sharpness: float) -> Ten
 @value
 def smallest_singular(causal: bool, length: int = 128, d: int = 64, sharpness: float = 1.0) -> float:
     """Power of ten of the smallest singular value, averaged over the heads."""
-    values = torch.linalg.svdvals(random_attention(causal, length, d, sharpness))[:, -1]
-    return values.log10().mean().item()
+    weights = random_attention(causal, length, d, sharpness)
+    if not causal:
+        return torch.linalg.svdvals(weights)[:, -1].log10().mean().item()
+    # A decomposition is exact to 1e-16 of the *largest* value, and the smallest lies far below. The inverse of a
+    # triangular matrix is computed well entry by entry; its norm is one over the smallest value.
+    ones = torch.eye(length, dtype=weights.dtype).expand_as(weights)
+    inverse = torch.linalg.solve_triangular(weights, ones, upper=False)
+    return -torch.linalg.matrix_norm(inverse, 2).log10().mean().item()
 
 
 @value
@@ -206,9 +212,28 @@ def small_determinant() -> float:
     return torch.linalg.det(torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0.2, 0.3, 0.5]])).item()
 
 
-@figure(title=Both("奇异值，从大到小", "Singular values, from large to small"))
+RESOLVED = -14  # powers of ten: below this, what a decomposition in float64 returns is rounding
+
+
+@figure(
+    title=Both("奇异值，从大到小", "Singular values, from large to small"),
+    predict=Predict(
+        Both(
+            "长度 128、每头 64 维的因果注意力矩阵，定理说秩是 128。用 float32 去数，128 个奇异值里有几个分得清不是 0？",
+            "A causal attention matrix of length 128 with heads of 64 dimensions: by the theorem its rank is 128. In float32, how many of the 128 singular values can be told from 0?",
+        ),
+        low=0,
+        high=128,
+        step=1,
+        answer=lambda: rank_in_float32(True),
+        explain=lambda: Both(
+            f"8 个头平均 {rank_in_float32(True):.1f} 个。双向的矩阵没有定理保证，却是 {rank_in_float32(False):.1f} 个。",
+            f"{rank_in_float32(True):.1f}, averaged over 8 heads. The bidirectional matrix, which no theorem protects, has {rank_in_float32(False):.1f}.",
+        ),
+    ),
+)
 def spectra(
-    length: Annotated[int, Slider(8, 128, step=8, label=Both("序列长度", "length"))] = 128,
+    length: Annotated[int, Slider(8, 128, step=8, label=Both("序列长度", "length"))] = 32,
     d: Annotated[int, Slider(2, 128, label=Both("每头的维度 d", "head dimension d"), log=True)] = 64,
     sharpness: Annotated[
         float, Slider(0.25, 4.0, step=0.25, label=Both("分数放大多少倍", "scores multiplied by"))
@@ -218,8 +243,8 @@ def spectra(
     for causal, name in ((True, Both("因果", "causal")), (False, Both("双向", "bidirectional"))):
         weights = random_attention(causal, length, d, sharpness)
         values = torch.linalg.svdvals(weights).log10().mean(0)
-        # Below this, what float64 computes is rounding.
-        curves[name] = (list(range(1, length + 1)), values.clamp(min=-16).tolist())
+        resolved = values[values > RESOLVED].tolist()
+        curves[name] = (list(range(1, len(resolved) + 1)), resolved)
         rows.append(
             [
                 name,
@@ -229,7 +254,12 @@ def spectra(
             ]
         )
     return [
-        Lines(curves, x_label=Both("第几个", "number"), y_label=Both("奇异值的对数（底为 10）", "log10 of the singular value")),
+        Lines(
+            curves,
+            x_label=Both("第几个", "number"),
+            y_label=Both("奇异值的对数（底为 10）", "log10 of the singular value"),
+            note=Both("小于 10⁻¹⁴ 的不画：双精度分不清它们和 0 了。", "Values below 10⁻¹⁴ are not drawn: double precision cannot tell them from 0."),
+        ),
         Table(
             [
                 Both("掩码", "mask"),
@@ -356,7 +386,7 @@ def train(kind: Kind, pairs: Pairs, steps: int) -> Iterator[tuple[int, float]]:
 
 
 @lab(
-    title=Both("三种架构，同样的一步", "Three architectures, equal steps"),
+    title=Both("三种架构，同样的步数", "Three architectures, equal steps"),
     seconds=80,
     summary=Both(
         "同样的层数、宽度、数据和步数，训练四次，比较同一批后半段的损失。每个 token 都过同样多的层；编码器-解码器因为有两摞层，参数约为两倍。",
