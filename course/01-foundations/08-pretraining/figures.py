@@ -1293,7 +1293,7 @@ def domain_share(
         ),
     ] = 3,
 ) -> Iterator[Event]:
-    before_steps = 150
+    before_steps = 200
     total = before_steps + len(CODE_ROWS) * MIXTURE_STEPS[-1]
     yield Progress(0, total, Both("读文字、学词表", "reading text, learning a vocabulary"))
     # The rate stays: what decays at the end of each mixture would hide what the share does.
@@ -1334,8 +1334,8 @@ def domain_share(
     code = fit_mixture_law(tokens, shares, losses["code"])
     docs = fit_mixture_law(tokens, [1 - share for share in shares], losses["docs"])
     end = tokens[-1]
-    at = [i / 50 for i in range(2, 49)]
-    found = best_ratio(lambda r: code.loss(end, r), lambda r: docs.loss(end, r), before, tolerated / 100)
+    at = np.linspace(shares[0], shares[-1], 101).tolist()  # outside of what was tried a law knows nothing
+    found = best_ratio(lambda r: code.loss(end, r), lambda r: docs.loss(end, r), before, tolerated / 100, at)
     yield Show(
         "laws",
         Lines(

@@ -101,6 +101,7 @@ def test_best_ratio_takes_what_general_ability_bears() -> None:
     def general(share: float) -> float:
         return 2 + 0.4 * (1 - share)
 
-    assert best_ratio(domain, general, 2.0, tolerated=0.1) == pytest.approx(0.499)  # 0.5 is not below
-    assert best_ratio(domain, general, 2.0, tolerated=0.5) == 1.0
-    assert best_ratio(domain, general, 1.0, tolerated=0.1) is None
+    shares = [i / 100 for i in range(5, 96)]
+    assert best_ratio(domain, general, 2.0, 0.1, shares) == pytest.approx(0.49)  # 0.5 is not below
+    assert best_ratio(domain, general, 2.0, 0.5, shares) == pytest.approx(0.95)
+    assert best_ratio(domain, general, 1.0, 0.1, shares) is None

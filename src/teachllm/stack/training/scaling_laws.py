@@ -168,18 +168,16 @@ def best_ratio(
     general_loss: Callable[[float], float],
     general_before: float,
     tolerated: float,
-    steps: int = 1000,
+    shares: Sequence[float],
 ) -> float | None:
     """The share r of the domain with the lowest domain loss among those that the general ability bears:
-    (general_loss(1 − r) − general_before) / general_before < tolerated. None if it bears none.
+    (general_loss(1 − r) − general_before) / general_before < tolerated. None if it bears none of `shares`.
 
-    Each loss is a function of its own corpus' share. Que et al. 2024, arXiv:2406.01375. Searched
-    among `steps` + 1 even shares.
+    Each loss is a function of its own corpus' share. Ask for shares between those that were tried only: at 0
+    and 1 a power law may jump. Que et al. 2024, arXiv:2406.01375.
     """
     borne = [
-        share
-        for share in (i / steps for i in range(steps + 1))
-        if (general_loss(1 - share) - general_before) / general_before < tolerated
+        share for share in shares if (general_loss(1 - share) - general_before) / general_before < tolerated
     ]
     return min(borne, key=domain_loss, default=None)
 
@@ -226,7 +224,7 @@ def fit_logs(
 def _followed(cost: Callable[[Tensor], Tensor], start: Tensor) -> Iterator[tuple[float, Tensor]]:
     x = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [x], max_iter=500, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+        [x], max_iter=300, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     )
 
     def closure() -> Tensor:
