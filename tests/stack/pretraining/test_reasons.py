@@ -11,7 +11,7 @@ from teachllm.stack.pretraining.reasons import CHINESE, reason_zh
 
 
 def given_reasons() -> set[str]:
-    """The first argument of every `Verdict` and the second of every `drop` in the data room that is a text."""
+    """Every text that is the first argument of a `Verdict` or the second of a `drop` in the data room."""
     found = set()
     for file in Path(pipeline.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
