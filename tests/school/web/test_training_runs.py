@@ -19,36 +19,12 @@ import pytest
 
 from teachllm.school.web import run_follower
 from teachllm.stack.data.pipeline import StepReport
-from teachllm.stack.pretraining.events import Evaluated, Sampled, TaskScored, Warned
+from teachllm.stack.pretraining.events import Comparison, Evaluated, Sampled, TaskScored, Warned
 from teachllm.stack.pretraining.record import DATA, INFO, METRICS, RECIPE, RunWriter
 from teachllm.stack.pretraining.reports import report_to_json
 from teachllm.stack.training.loop import Spike, StepMetrics
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
-RECIPE_TEXT = """
-name = "nano"
-about = "small"
-about_zh = "小"
-[data]
-corpora = [{ name = "stdlib-docs" }]
-vocab_size = 300
-[model]
-d_model = 64
-n_layers = 1
-n_heads = 1
-[batch]
-rows = 2
-length = 16
-[training]
-steps = 40
-micro_rows = 2
-learning_rate = 0.01
-[expected]
-bits_per_byte = 2.0
-within = 0.1
-minutes = 3.0
-machine = "two cores"
-"""
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="no checkpoint after a signal on Windows")
 
 
@@ -70,7 +46,7 @@ def begin(root: Path, name: str = "nano-20261124-201500", **known: Any) -> RunWr
     (root / name).mkdir()
     given: dict[str, Any] = {"steps": 40, "status": "training", "reason": "no GPU", "reason_zh": "没有 GPU"}
     writer = RunWriter.begin(root / name, known.pop("recipe", "nano"), **{**given, **known})
-    writer.write(RECIPE, RECIPE_TEXT)
+    writer.write(RECIPE, 'name = "nano"\n')
     return writer
 
 
@@ -185,11 +161,11 @@ def test_finished_run_is_compared_with_its_recipe(page: httpx.Client, root: Path
     writer.log(step(40, loss=1.0))
     writer.log(Evaluated(40, 2.3, 20.0, 1000, is_final=True))
     writer.log(TaskScored(40, "addition:1", "accuracy", 0.5, 20))
+    writer.log(Comparison("bits_per_byte", "2.000 ± 0.1", "2.300", is_fine=False))
     writer.update(status="finished", step=40, seconds=90.0)
     state = last(followed(page, writer, events_of), "state")
-    assert [(row["what"], row["found"], row["fine"]) for row in state["comparison"]] == [
-        ("bits_per_byte", "2.300", False),
-        ("minutes", "1.5", True),
+    assert state["comparison"] == [
+        {"what": "bits_per_byte", "expected": "2.000 ± 0.1", "found": "2.300", "fine": False}
     ]
     assert state["tasks"] == [{"task": "addition:1", "metric": "accuracy", "value": 0.5, "items": 20}]
     assert state["commands"][1] == f"teachllm eval {writer.folder}"
@@ -316,6 +292,7 @@ def test_hostile_run_is_text(page: httpx.Client, root: Path, events_of: Any) -> 
         '{"kind": "spike", "step": {}, "loss": "a", "median": null, "back_to": "b"}',
         '{"kind": "task", "step": 1, "task": {"a": 1}, "metric": 3, "value": "x", "items": []}',
         '{"kind": "sample", "step": 1, "prompt": 7, "text": null}',
+        '{"kind": "compared", "what": [], "expected": 1, "found": {}, "is_fine": "x"}',
         '{"kind": ["step"]}',
         "[1, 2]",
         "\0\xff not JSON",

@@ -19,15 +19,21 @@ from teachllm.school.web.runs_folder import RunsFolder
 from teachllm.school.web.training_runs import (
     STATUS,
     WORKING,
-    comparison,
     process_of,
     read_run,
     status_of,
 )
-from teachllm.stack.pretraining.events import Evaluated, Sampled, TaskScored, Warned
-from teachllm.stack.pretraining.record import CHECKPOINTS, METRICS, MODEL, SAMPLES, RunInfo, read_events
-from teachllm.stack.pretraining.record import Event as RunEvent
-from teachllm.stack.training.loop import Spike, StepMetrics
+from teachllm.stack.pretraining.events import Comparison, Evaluated, Sampled, TaskScored, Warned
+from teachllm.stack.pretraining.record import (
+    CHECKPOINTS,
+    METRICS,
+    MODEL,
+    SAMPLES,
+    Recorded,
+    RunInfo,
+    read_events,
+)
+from teachllm.stack.training.events import Spike, StepMetrics
 
 LOOK_SECONDS = 1.0
 PIECE = 4_000_000
@@ -98,7 +104,7 @@ class Follower:
         del self._samples[:-MOST_SAMPLES]
         return [*self._curve_news(), *self._changed(self._state(info, status), self._sample_event())]
 
-    def _take(self, event: RunEvent) -> None:
+    def _take(self, event: Recorded) -> None:
         if isinstance(event, StepMetrics):
             self._known.last = event
             for name in MEASURES:
@@ -108,10 +114,12 @@ class Follower:
             perplexity = number(event.perplexity)
             if perplexity is not None and perplexity > 0:
                 self._point("held_out_loss", event.step, math.log(perplexity))
-            if event.is_final is True:
-                self._known.scores = [event]
+            if event.is_final is True:  # what follows is measured anew, also by a run that failed behind it
+                self._known.tasks, self._known.comparison = [], []
         elif isinstance(event, TaskScored):
-            self._known.scores.append(event)
+            self._known.tasks.append(_task(event))
+        elif isinstance(event, Comparison):
+            self._known.comparison.append(_compared(event))
         elif isinstance(event, Spike | Warned):
             self._known.notes.append(_note(event, self._lang))
             del self._known.notes[:-MOST_NOTES]
@@ -152,8 +160,8 @@ class Follower:
             "message": info.message,
             "notes": self._known.notes[::-1],
             "checkpoints": self._checkpoints(),
-            "comparison": comparison(self._folder, info, self._known.scores),
-            "tasks": [_task(score) for score in self._known.scores if isinstance(score, TaskScored)],
+            "comparison": self._known.comparison,
+            "tasks": self._known.tasks,
             "commands": self._commands(status),
             "stoppable": self._can_be_stopped(info),
         }
@@ -189,7 +197,8 @@ class _Known:
     curves: dict[str, Curve] = field(default_factory=dict)
     last: StepMetrics | None = None
     held_out: Evaluated | None = None
-    scores: list[Evaluated | TaskScored] = field(default_factory=list)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    comparison: list[dict[str, Any]] = field(default_factory=list)
     notes: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -201,7 +210,7 @@ class _Log:
         self._offset = 0
         self._file: tuple[int, int] | None = None
 
-    def read(self) -> tuple[bool, Iterator[RunEvent]]:
+    def read(self) -> tuple[bool, Iterator[Recorded]]:
         """Whether all that was read before is void, and what is new, to be taken at once."""
         try:
             found = self._path.stat()
@@ -213,7 +222,7 @@ class _Log:
             self._offset = 0
         return is_other, self._news()
 
-    def _news(self) -> Iterator[RunEvent]:
+    def _news(self) -> Iterator[Recorded]:
         while True:
             events, offset = read_events(self._path, self._offset, at_most=PIECE)
             if offset <= self._offset:
@@ -232,6 +241,15 @@ def _task(score: TaskScored) -> dict[str, Any]:
         "metric": str(score.metric),
         "value": number(score.value),
         "items": whole(score.items),
+    }
+
+
+def _compared(row: Comparison) -> dict[str, Any]:
+    return {
+        "what": str(row.what),
+        "expected": str(row.expected),
+        "found": str(row.found),
+        "fine": row.is_fine is True,
     }
 
 

@@ -22,7 +22,7 @@ class UnknownRun(LookupError):
 
 
 class RunsFolder:
-    """Light, so that a studio can hold it before PyTorch is loaded. Thread-safe."""
+    """Thread-safe."""
 
     def __init__(self, path: Path = RUNS) -> None:
         self.path = path.resolve()

@@ -1,7 +1,4 @@
-"""What the pages show of training runs, read from their folders in the reader's language.
-
-Importing this loads PyTorch (the record of a run does): the pages import it when they are asked for.
-"""
+"""What the pages show of training runs, read from their folders in the reader's language."""
 
 from __future__ import annotations
 
@@ -21,9 +18,7 @@ from teachllm.school.web.refusals import Refusal
 from teachllm.school.web.run_curves import number
 from teachllm.school.web.runs_folder import RunsFolder, UnknownRun
 from teachllm.stack.data.pipeline import StepReport
-from teachllm.stack.pretraining.events import Evaluated, TaskScored
-from teachllm.stack.pretraining.measure import compare
-from teachllm.stack.pretraining.recipe import RecipeError, read_recipe
+from teachllm.stack.pretraining.events import Evaluated
 from teachllm.stack.pretraining.record import (
     DATA,
     METRICS,
@@ -35,7 +30,7 @@ from teachllm.stack.pretraining.record import (
     read_info,
 )
 from teachllm.stack.pretraining.reports import report_from_json
-from teachllm.stack.training.loop import StepMetrics
+from teachllm.stack.training.events import StepMetrics
 
 STATUS = {
     "preparing": Both("正在准备数据", "preparing data"),
@@ -119,21 +114,6 @@ def when(seconds: float) -> str:
 
 
 # One run ------------------------------------------------------------------------------------------------
-
-
-def comparison(folder: Path, info: RunInfo, scores: list[Evaluated | TaskScored]) -> list[dict[str, Any]]:
-    """What the recipe promised beside what came out, of a finished run whose recipe promises something."""
-    if info.status != "finished" or not any(isinstance(score, Evaluated) for score in scores):
-        return []
-    try:
-        recipe = read_recipe(folder / RECIPE)
-        compared = compare(recipe, scores, info.seconds / 60)
-    except (RecipeError, TypeError, ValueError):
-        return []  # of another version of TeachLLM
-    return [
-        {"what": row.what, "expected": row.expected, "found": row.found, "fine": row.is_fine}
-        for row in compared
-    ]
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, TypeAlias, get_type_hints
 
 import psutil
 
-from teachllm.stack.pretraining.events import Evaluated, Event, Sampled, TaskScored, Warned
+from teachllm.stack.pretraining.events import Comparison, Evaluated, Event, Sampled, TaskScored, Warned
 from teachllm.stack.pretraining.typed_tables import read_table
 from teachllm.stack.training.events import Saved, Spike, StepMetrics
 
@@ -42,6 +42,8 @@ RECIPE, INFO, METRICS, SAMPLES, DATA = (
 )
 TOKENIZER, CHECKPOINTS, MODEL = "tokenizer.json", "checkpoints", "model"
 
+Recorded: TypeAlias = Event | Comparison
+
 # The events that are kept. Their kind is what a line of the logs calls them.
 KINDS: dict[str, type[Any]] = {
     "step": StepMetrics,
@@ -51,6 +53,7 @@ KINDS: dict[str, type[Any]] = {
     "checkpoint": Saved,
     "warned": Warned,
     "sample": Sampled,
+    "compared": Comparison,
 }
 HINTS = {kind: get_type_hints(kind) for kind in KINDS.values()}
 
@@ -137,7 +140,7 @@ def read_info(folder: Path) -> RunInfo:
     return info
 
 
-def read_events(log: Path, offset: int = 0, at_most: int = -1) -> tuple[list[Event], int]:
+def read_events(log: Path, offset: int = 0, at_most: int = -1) -> tuple[list[Recorded], int]:
     """The events of a log behind byte `offset`, and the offset to ask with the next time.
 
     at_most: bytes that are looked at, -1 for all there are; more than the longest line has. A line that is
@@ -195,7 +198,7 @@ class RunWriter:
             draft.write_text(content, encoding="utf-8")
             draft.replace(self.folder / name)
 
-    def log(self, event: Event) -> None:
+    def log(self, event: Recorded) -> None:
         """Append an event to its log, if it is of a kind that is kept."""
         kind = next((kind for kind, of_kind in KINDS.items() if type(event) is of_kind), None)
         if kind is None or self._is_silent:
@@ -213,7 +216,7 @@ class RunWriter:
                 self.write(name, b"".join(kept).decode())
 
 
-def _event(line: bytes) -> Event | None:
+def _event(line: bytes) -> Recorded | None:
     try:
         entry = json.loads(line)
         kind = KINDS[entry.pop("kind")]

@@ -295,8 +295,10 @@ class Run:
                 scores.append(event)
             yield event
         steps, minutes = self.recipe.training.steps, self.seconds / 60
-        self.writer.update(status="finished", step=steps, seconds=self.seconds)
         comparison = compare(self.recipe, scores, minutes)
+        for row in comparison:
+            self.writer.log(row)
+        self.writer.update(status="finished", step=steps, seconds=self.seconds)
         yield Finished("finished", steps, minutes, str(self.folder / MODEL), comparison)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.concurrency import run_in_threadpool
 
 from teachllm.school.web.event_stream import EventStream
 from teachllm.school.web.studio import TheLang, TheStudio
 
-# Reading a run loads PyTorch, for which the studio's first page must not wait: it is imported when needed.
+# What reads runs is imported when it is needed: the studio's first page must not wait for its libraries.
 router = APIRouter(prefix="/runs")
 
 
@@ -23,17 +22,11 @@ def runs(studio: TheStudio, lang: TheLang) -> dict[str, Any]:
 
 
 @router.get("/{name}/events")
-async def events(studio: TheStudio, lang: TheLang, name: str) -> EventStream:
+def events(studio: TheStudio, lang: TheLang, name: str) -> EventStream:
     """All that is known of the run, then what its files gain, until it ends: ``run_follower.Follower``."""
+    from teachllm.school.web.run_follower import follow
 
-    def load() -> Any:
-        from teachllm.school.web.run_follower import follow
-
-        return follow
-
-    folder = await run_in_threadpool(studio.runs.run, name)
-    follow = await run_in_threadpool(load)
-    return EventStream(follow(studio.runs, folder, lang))
+    return EventStream(follow(studio.runs, studio.runs.run(name), lang))
 
 
 @router.post("/{name}/stop")

@@ -9,7 +9,7 @@ from teachllm.school.language import Both
 from teachllm.school.web.pages.frame import page, script_json, without_choices
 from teachllm.school.web.studio import studio_of
 
-# Reading a run loads PyTorch, for which the studio's first page must not wait: it is imported when needed.
+# What reads runs is imported when it is needed: the studio's first page must not wait for its libraries.
 router = APIRouter()
 EXAMPLE = "recipes/nano.toml"
 
@@ -37,6 +37,7 @@ def run_page(request: Request, name: str) -> Response:
     if (redirect := without_choices(request)) is not None:
         return redirect
     from teachllm.school.web import training_runs
+    from teachllm.stack.pretraining.reasons import reason_zh
 
     studio = studio_of(request)
     lang = studio.language(request)
@@ -56,4 +57,5 @@ def run_page(request: Request, name: str) -> Response:
         folder=studio.runs.shown(folder),
         report=training_runs.data_report(folder),
         recipe=training_runs.recipe_of(folder),
+        in_words=reason_zh if lang == "zh" else str,
     )

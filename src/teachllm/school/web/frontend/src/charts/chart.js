@@ -13,10 +13,11 @@ const WRITTEN = { tokens, table, text };
 
 /**
  * @param {any} chart  the JSON of a chart
+ * @param {string} heading  the element of its title, one level below the heading that it stands under
  * @returns {{element: HTMLElement, update: (chart: any) => void}}
  */
-export function chartView(chart) {
-  const title = h("h4.chart-title");
+export function chartView(chart, heading = "h4") {
+  const title = h(`${heading}.chart-title`);
   const body = h("div.chart-body");
   const note = h("p.chart-note");
   const toggle = h("button.chart-toggle", { type: "button", "aria-pressed": "false" });

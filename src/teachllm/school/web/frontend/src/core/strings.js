@@ -230,6 +230,7 @@ export const STRINGS = {
   "runs.chart.memory_bytes": ["内存（MB）", "memory (MB)"],
   "runs.curve.loss": ["损失", "loss"],
   "runs.curve.held_out_loss": ["留出文本的损失", "held-out loss"],
+  "runs.curves": ["曲线", "Curves"],
   "runs.overlay": ["叠上另一次训练", "Lay another run over it"],
   "runs.overlay-none": ["不叠", "none"],
   "runs.samples": ["它写了什么", "What it wrote"],

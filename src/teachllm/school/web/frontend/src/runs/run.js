@@ -19,12 +19,11 @@ export function mount(element) {
   const numbers = h("dl.metrics");
   const results = h("div");
   const problem = h("p.problem", { role: "alert", hidden: true });
-  const charts = chartGrid();
-  const chooser = overlayChooser(others, lay);
+  const charts = chartGrid(overlayChooser(others, lay));
   const samples = listView("runs.samples", "runs.samples-none");
   const notes = listView("runs.notes", null);
   const checkpoints = listView("runs.checkpoints", "runs.checkpoints-none");
-  fill(element, head.element, problem, numbers, results, chooser, charts.element, notes.element, samples.element, checkpoints.element);
+  fill(element, head.element, problem, numbers, results, charts.element, notes.element, samples.element, checkpoints.element);
 
   onReturn(begin);
   document.addEventListener("visibilitychange", () => {
@@ -221,20 +220,22 @@ function listView(title, none) {
   };
 }
 
-/** The charts, each in its place; those that stay are redrawn. */
-function chartGrid() {
-  const element = h("div.run-charts");
+/** The charts, each in its place, below what chooses another run; those that stay are redrawn. */
+function chartGrid(chooser) {
+  const grid = h("div.run-charts");
+  const element = h("section", { hidden: true }, h("h2", null, t("runs.curves")), chooser, grid);
   const views = new Map();
   return {
     element,
     show(charts) {
+      element.hidden = !charts.length;
       for (const { name, chart } of charts) {
         if (views.has(name)) views.get(name).update(chart);
         else {
-          const view = chartView(chart);
+          const view = chartView(chart, "h3");
           view.element.dataset.chart = name;
           views.set(name, view);
-          element.append(view.element);
+          grid.append(view.element);
         }
       }
     },
