@@ -322,10 +322,19 @@ def log_law(distance: int, base: float = 10_000.0) -> float:
     return 1 - (math.log(distance) + 0.577216) / math.log(base)
 
 
-def comes_back(dim: int = 4, longest: int = 2000) -> int:
-    """The first distance behind 10 at which the mean RoPE score is above 0.95."""
-    scores = expected_score(torch.arange(longest, dtype=torch.float64), dim)
-    return int((scores[10:] > 0.95).nonzero()[0]) + 10
+def comes_back(dim: int = 4, nearest: int = 100, longest: int = 2000) -> int:
+    """The distance from ``nearest`` to ``longest`` at which the mean RoPE score is highest.
+
+    Much nearer, a slow pair has hardly begun to turn, so a high score there is no return.
+    """
+    scores = expected_score(torch.arange(nearest, longest + 1, dtype=torch.float64), dim)
+    return int(scores.argmax()) + nearest
+
+
+def turns(distance: int, dim: int = 4) -> tuple[float, float]:
+    """How many turns the fastest and the slowest pair have made at a distance."""
+    fastest, *_, slowest = (rope_frequencies(dim).double() * distance / (2 * math.pi)).tolist()
+    return fastest, slowest
 
 
 @value
@@ -352,16 +361,20 @@ def bound_term(distance: int, dim: int = DIM) -> float:
     title=Both("RoPE 和 xPos：期望的分数随距离", "RoPE and xPos: the expected score over distance"),
     predict=Predict(
         Both(
-            "下面是 64 维。换成 4 维，只剩两对，一对每步转 1 弧度，一对转 0.01。RoPE 那条线在距离 2000 以内，还会回到 0.95 以上吗？",
-            "Below there are 64 dimensions. With 4 there are two pairs, one turning 1 radian a step and one 0.01. Within a distance of 2000, does the RoPE "
-            "line ever come back above 0.95?",
+            "下面是 64 维。换成 4 维，只剩两对，一对每步转 1 弧度，一对转 0.01。RoPE 那条线在距离 100 到 2000 之间，还会回到 0.95 以上吗？",
+            "Below there are 64 dimensions. With 4 there are two pairs, one turning 1 radian a step and one 0.01. Between the distances 100 and 2000, does "
+            "the RoPE line ever come back above 0.95?",
         ),
         choices=[Both("不会，只会衰减", "no, it only decays"), Both("会", "yes")],
-        answer=lambda: int((expected_score(torch.arange(10.0, 2000.0), 4) > 0.95).any()),
+        answer=lambda: int(rope_mean(comes_back(), 4) > 0.95),
         explain=lambda: Both(
-            f"会，在距离 {comes_back()} 就是 {rope_mean(comes_back(), 4):.2f}。两对同时转到接近整圈。对数再多也会有这样的距离，只是远得多，所以“趋于零”不成立。",
-            f"Yes: at distance {comes_back()} it is {rope_mean(comes_back(), 4):.2f}. Both pairs are near a whole turn at once. With more pairs there are such "
-            "distances too, only much farther; so the score does not tend to zero.",
+            "会，在距离 {} 是 {:.4f}：快的一对转了 {:.2f} 圈，慢的一对转了 {:.2f} 圈，同时接近整圈。再多几对，也会有这样的距离，只是远得多，所以“趋于零”不成立。".format(
+                comes_back(), rope_mean(comes_back(), 4), *turns(comes_back())
+            ),
+            "Yes: at distance {} it is {:.4f}. The fast pair has made {:.2f} turns and the slow one {:.2f}: both near whole turns at once. With more pairs there are "
+            "such distances too, only much farther; so the score does not tend to zero.".format(
+                comes_back(), rope_mean(comes_back(), 4), *turns(comes_back())
+            ),
         ),
     ),
 )
@@ -627,6 +640,20 @@ def longer_than_trained(
     )
 
 
+def far_loss(model: Decoder, text: Tensor, reached: int, bias: Tensor | float) -> float:
+    """Loss in the second half of long texts, with ``bias`` in the buckets behind bucket ``reached``."""
+    table = model.distances.weight.data
+    trained = table.clone()
+    table[reached + 1 :] = bias
+    losses = loss_by_position(model, text)[LONG // 2 // BIN :]
+    table.copy_(trained)
+    return sum(losses) / len(losses)
+
+
+SHUT = -20.0
+"""A bias that leaves a key no weight worth speaking of."""
+
+
 @lab(
     title=Both("用你的分桶函数训练 T5 式的解码器", "A T5-style decoder trained with your buckets"),
     seconds=30,
@@ -662,7 +689,15 @@ def your_buckets(
                     y_label=Both("损失（nat）", "loss (nats)"),
                 )
         losses = loss_by_position(model, test_text)
-        biases = model.distances.weight.detach()[t5_relative_bucket(-distances, bidirectional=False)]
+        table = model.distances.weight.detach()
+        buckets_of = t5_relative_bucket(-distances, bidirectional=False)
+        biases, reached = table[buckets_of], int(buckets_of[SHORT - 1])
+        trials = [
+            (Both("原样：随机的初值", "as they are: random first values"), table[reached + 1 :].clone()),
+            (Both(f"都改成第 {reached - 1} 号桶的值", f"all like bucket {reached - 1}"), table[reached - 1].clone()),
+            (Both(f"都改成 {SHUT:.0f}：等于不看", f"all {SHUT:.0f}: out of sight"), SHUT),
+        ]  # fmt: skip
+        far = [[name, round(far_loss(model, test_text, reached, bias), 2)] for name, bias in trials]
     yield Show(
         "biases",
         Lines(
@@ -675,5 +710,15 @@ def your_buckets(
             marks=[(SHORT, Both("训练长度", "training length"))],
         ),
     )
+    yield Show(
+        "causes",
+        Table(
+            [
+                Both(f"第 {reached} 号以后的桶，训练没到过", f"buckets behind {reached}, never reached in training"),
+                Both(f"第 {LONG // 2} 到 {LONG} 字节的损失", f"loss at bytes {LONG // 2} to {LONG}"),
+            ],
+            far,
+        ),
+    )  # fmt: skip
     yield Metric(Both("32 字节以内的损失", "loss within 32 bytes"), losses[1])
     yield Metric(Both("256 字节处的损失", "loss at 256 bytes"), losses[-1])

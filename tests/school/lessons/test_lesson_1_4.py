@@ -93,8 +93,14 @@ def test_the_logarithmic_law_holds_for_many_pairs(lesson) -> None:
 
 def test_rope_scores_come_back_and_the_bound_is_not_monotone(lesson) -> None:
     back = lesson.module.comes_back()
-    assert back > 10
-    assert evaluate(lesson, "rope_mean", distance=back, dim=4) > 0.95
+    assert back >= 100
+    assert evaluate(lesson, "rope_mean", distance=back, dim=4) > 0.99
+    # A return means whole turns of both pairs, and not a slow pair that has hardly begun.
+    for turns in lesson.module.turns(back):
+        assert turns > 1
+        assert turns == pytest.approx(round(turns), abs=0.02)
+    drawn = charts(lesson, "expected_scores", dim=4)[0]["series"][0]
+    assert max(y for x, y in zip(drawn["x"], drawn["y"], strict=True) if x > 100) > 0.95
     assert evaluate(lesson, "bound_term", distance=5000) > evaluate(lesson, "bound_term", distance=1000)
 
 
@@ -133,6 +139,8 @@ def test_both_labs_run_to_the_end(lesson) -> None:
     events = list(lesson.labs["your_buckets"].run({"steps": 20}, "en"))
     assert events[-1]["event"] == "done"
     near, far = (event["value"] for event in events if event["event"] == "metric")
+    (causes,) = (event["chart"] for event in events if event.get("name") == "causes")
+    assert len(causes["rows"]) == 3
     assert near < math.log(256)  # better than guessing
     assert far < math.log(256)
 
@@ -147,4 +155,31 @@ def test_which_encodings_extrapolate(lesson) -> None:
         assert near[fast] < min(near["ALiBi"], near["T5"], near["sinusoidal"]) < near["no positions"]
     assert max(far["ALiBi"] - near["ALiBi"], far["Transformer-XL"] - near["Transformer-XL"]) < 0.15
     assert near["T5"] + 0.2 < far["T5"] < far["xPos"] < far["RoPE"]
-    assert far["RoPE"] > far["no positions"]
+    assert min(far["RoPE"], far["xPos"], far["sinusoidal"]) > far["no positions"]
+    assert far["RoPE"] > far["sinusoidal"]
+
+
+@pytest.mark.slow
+def test_what_deberta_pays_for_the_row_that_training_never_reaches(lesson) -> None:
+    train_text, test_text = lesson.module.bytes_of_docs()
+    model = lesson.module.small_decoder("deberta", seed=1)
+    table = model.distances.weight.data
+    first = table.clone()
+    with lesson.module.one_thread():
+        for _ in lesson.module.training(model, train_text, 400, seed=1):
+            pass
+        moved = (table - first).norm(dim=1)
+        assert moved[0] == 0  # distance -32 in the third term
+        assert moved[[1, -1]].min() > 0.1  # distance -31 there, and 31 in the second
+        far = lesson.module.loss_by_position(model, test_text)[8:]
+        table[0] = table[1]
+        neighbour = lesson.module.loss_by_position(model, test_text)[8:]
+    assert sum(neighbour) / 8 < sum(far) / 8 - 0.05
+
+
+@pytest.mark.slow
+def test_dilution_costs_t5_more_than_untrained_buckets(lesson) -> None:
+    events = list(lesson.labs["your_buckets"].run({}, "en"))
+    causes = [event["chart"] for event in events if event["event"] == "show"][-1]
+    as_trained, like_a_trained_one, shut = (row[1] for row in causes["rows"])
+    assert 0 < as_trained - like_a_trained_one < like_a_trained_one - shut
