@@ -74,7 +74,7 @@ def test_from_text_to_a_model_that_writes(recipe: Recipe, tmp_path: Path) -> Non
     assert not info.is_dead
     kept = (StepMetrics, Evaluated, Saved)
     logged, _ = read_events(folder / METRICS)
-    assert logged == [event for event in events if isinstance(event, kept)]
+    assert logged == [*(event for event in events if isinstance(event, kept)), *end.comparison]
     assert read_events(folder / SAMPLES)[0] == [event for event in events if isinstance(event, Sampled)]
     reports = json.loads((folder / "data.json").read_text(encoding="utf-8"))
     assert [step["name"] for step in next(iter(reports.values()))] == ["length", "exact-duplicates"]
