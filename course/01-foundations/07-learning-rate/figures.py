@@ -799,7 +799,7 @@ def warmup_or_not(
 def adamw_or_muon(
     adamw_rate: Annotated[
         float, Slider(1e-3, 1e-1, log=True, label=Both("AdamW 的学习率", "rate of AdamW"))
-    ] = 1e-2,
+    ] = 6e-3,
     muon_rate: Annotated[
         float, Slider(1e-3, 1e-1, log=True, label=Both("Muon 的学习率", "rate of Muon"))
     ] = 2e-2,
