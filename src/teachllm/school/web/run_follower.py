@@ -145,13 +145,13 @@ class Follower:
 
     def _state(self, info: RunInfo, status: str) -> Event:
         last, held_out = self._known.last, self._known.held_out
-        step = max(info.step, whole(last.step) or 0) if last is not None and self.goes_on else info.step
+        measured = None if last is None else whole(last.step)
         return {
             "event": "state",
             "status": status,
             "status_text": STATUS[status].get(self._lang),
             "working": self.goes_on,
-            "step": step,
+            "step": info.step if measured is None else measured,
             "steps": info.steps,
             "seconds": number(info.seconds),
             "seconds_left": None if last is None else number(last.seconds_left),

@@ -15,7 +15,7 @@ import psutil
 
 from teachllm.school.language import Both, Lang
 from teachllm.school.web.refusals import Refusal
-from teachllm.school.web.run_curves import number
+from teachllm.school.web.run_curves import number, whole
 from teachllm.school.web.runs_folder import RunsFolder, UnknownRun
 from teachllm.stack.data.pipeline import StepReport
 from teachllm.stack.pretraining.events import Evaluated
@@ -76,8 +76,8 @@ def _is_listed(runs: RunsFolder, folder: Path) -> bool:
 
 def _row(folder: Path, info: RunInfo, lang: Lang) -> dict[str, Any]:
     status = status_of(info)
-    step, loss, held_out = _last_measures(folder)
-    step = max(info.step, step) if status in WORKING else info.step
+    measured, loss, held_out = _last_measures(folder)
+    step = info.step if measured is None else measured  # the record may be some seconds behind
     return {
         "name": folder.name,
         "recipe": info.recipe,
@@ -92,14 +92,14 @@ def _row(folder: Path, info: RunInfo, lang: Lang) -> dict[str, Any]:
     }
 
 
-def _last_measures(folder: Path) -> tuple[int, float | None, float | None]:
+def _last_measures(folder: Path) -> tuple[int | None, float | None, float | None]:
     """The last step, its loss, bits per byte of held-out text. The end of a log is enough for that."""
     log = folder / METRICS
-    step, loss, held_out = 0, None, None
+    step, loss, held_out = None, None, None
     with contextlib.suppress(OSError):
         for event in read_events(log, max(0, log.stat().st_size - LAST_BYTES))[0]:
-            if isinstance(event, StepMetrics) and isinstance(event.step, int):
-                step, loss = event.step, number(event.loss)
+            if isinstance(event, StepMetrics):
+                step, loss = whole(event.step), number(event.loss)
             elif isinstance(event, Evaluated):
                 held_out = number(event.bits_per_byte)
     return step, loss, held_out

@@ -247,6 +247,7 @@ export const STRINGS = {
   "runs.tasks": ["任务成绩", "Tasks"],
   "runs.task": ["任务", "task"],
   "runs.metric": ["指标", "metric"],
+  "runs.accuracy": ["正确率", "accuracy"],
   "runs.value": ["成绩", "score"],
   "runs.items": ["题数", "items"],
 

@@ -38,7 +38,8 @@ export function chartsOf(runs, spikes) {
       x: run.curves[curve].x,
       y: run.curves[curve].y.map((value) => value / unit),
     })));
-    const marks = name === "loss" ? spikes.slice(0, MOST_MARKS).map(({ step }) => ({ x: step, label: t("runs.spike") })) : [];
+    // Spikes often stand close to each other: only the newest is named.
+    const marks = name === "loss" ? spikes.slice(0, MOST_MARKS).map(({ step }, index) => ({ x: step, label: index ? "" : t("runs.spike") })) : [];
     return { name, chart: { kind: "lines", title: t(`runs.chart.${name}`), x_label: t("runs.step"), y_label: null, x_log: false, y_log: false, y_range: null, marks, note: null, series } };
   }).filter(({ chart }) => chart.series.length);
 }

@@ -27,9 +27,7 @@ export function mount(element) {
 
   onReturn(begin);
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) return;
-    draw();
-    if (state && state.status !== "finished") begin(); // somebody may have resumed it
+    if (!document.hidden && state && state.status !== "finished") begin(); // somebody may have resumed it
   });
   begin();
 
@@ -68,12 +66,17 @@ export function mount(element) {
     fill(numbers, measures(fresh).map(([label, value, unit]) => h("div", null, h("dt", null, label), h("dd", null, value, unit ? h("small", null, ` ${unit}`) : null))));
     fill(results, comparison(fresh), tasks(fresh));
     notes.show(fresh.notes.map(({ step, text }) => [t("runs.at-step", { step: readable(step) }), text]));
+    draw();
     checkpoints.show(fresh.checkpoints.map(({ step, folder }) => [t("runs.at-step", { step: readable(step) }), h("code", null, folder)]));
   }
 
+  let frame = 0;
+  /** At the next frame, once for all that has come; a page that nobody sees has no frames. */
   function draw() {
-    if (document.hidden) return;
-    charts.show(chartsOf(other ? [own, other] : [own], state?.notes.filter((note) => note.kind === "spike") ?? []));
+    frame ||= requestAnimationFrame(() => {
+      frame = 0;
+      charts.show(chartsOf(other ? [own, other] : [own], state?.notes.filter((note) => note.kind === "spike") ?? []));
+    });
   }
 
   let laying = null;
@@ -191,8 +194,9 @@ function comparison({ comparison: rows }) {
 
 function tasks({ tasks: rows }) {
   if (!rows.length) return null;
+  const metrics = { accuracy: t("runs.accuracy"), bits_per_byte: t("runs.bits") };
   return [h("h2", null, t("runs.tasks")), tableOf(t("runs.tasks"), [t("runs.task"), t("runs.metric"), t("runs.value"), t("runs.items")],
-    rows.map((row) => [row.task, row.metric, row.metric === "accuracy" && row.value !== null ? `${readable(row.value * 100)} %` : readable(row.value), readable(row.items)]))];
+    rows.map((row) => [row.task, metrics[row.metric] ?? row.metric, row.metric === "accuracy" && row.value !== null ? `${readable(row.value * 100)} %` : readable(row.value), readable(row.items)]))];
 }
 
 function tableOf(label, columns, rows) {
