@@ -629,17 +629,17 @@ def turn_a_knob(
 
 
 @lab(
-    title=Both("束越宽，概率越大，话越重复", "Wider beams: more probable and more repetitive"),
-    seconds=60,
+    title=Both("束宽、概率和重复", "Beam width, probability and repetition"),
+    seconds=30,
     summary=Both(
-        "三个开头，束宽 1、2、4、8。看整段的 ln p 和重复的三连词各怎样变。",
-        "Three beginnings, beams of 1, 2, 4 and 8. What becomes of ln p of the whole text, and of repeated triples?",
+        "两个开头，束宽 1、2、4、8。看整段的 ln p 和重复的三连词各怎样变。",
+        "Two beginnings, beams of 1, 2, 4 and 8. What becomes of ln p of the whole text, and of repeated triples?",
     ),
 )
 def beam_widths(
-    n_tokens: Annotated[int, Slider(8, 64, step=8, label=Both("写多少个 token", "tokens to write"))] = 32,
+    n_tokens: Annotated[int, Slider(4, 64, step=4, label=Both("写多少个 token", "tokens to write"))] = 24,
 ) -> Iterator[Event]:
-    prompts = [STORY, OPEN, "Once upon a time there was a little"]
+    prompts = [STORY, OPEN]
     widths = [1, 2, 4, 8]
     rows: list[list[object]] = []
     columns = [
@@ -665,7 +665,7 @@ def beam_widths(
         yield Sample(Both("重复的三连的比例", "share of repeated triples"), y=again, **axis)
         rows.append([width, round(likely, 1), f"{again:.0%}", tokenizer().decode(found[0].tokens)])
         yield Show("texts", Table(columns, list(rows)))
-    yield Progress(1, 1)
+    yield Progress(len(prompts) * len(widths), len(prompts) * len(widths))
 
 
 VARIANTS = [("layer", "pre"), ("rms", "pre"), ("layer", "post"), ("none", "pre")]
@@ -689,7 +689,7 @@ def train_norms(
     learning_rate: Annotated[
         float, Slider(0.001, 0.01, log=True, label=Both("学习率", "learning rate"))
     ] = 0.006,
-    n_steps: Annotated[int, Slider(20, 160, step=20, label=Both("步数", "steps"))] = 100,
+    n_steps: Annotated[int, Slider(10, 160, step=10, label=Both("步数", "steps"))] = 100,
 ) -> Iterator[Event]:
     text = "\n".join(stdlib_docs(max_bytes=1_000_000)).encode()
     data = torch.frombuffer(bytearray(text), dtype=torch.uint8).long()
@@ -736,7 +736,7 @@ def train_norms(
 def your_top_p(
     prompt: Annotated[str, TextInput(max_length=120, label=Both("开头（英文）", "beginning"))] = STORY,
     p: Annotated[float, Slider(0.05, 1.0, step=0.05, label="p")] = 0.9,
-    n_tokens: Annotated[int, Slider(16, 48, step=8, label=Both("每段多少个 token", "tokens a text"))] = 32,
+    n_tokens: Annotated[int, Slider(8, 48, step=8, label=Both("每段多少个 token", "tokens a text"))] = 32,
 ) -> Iterator[Event]:
     ids = tokenizer().encode(prompt.strip() or "The")
     rows: list[list[object]] = []

@@ -134,7 +134,7 @@ def test_paths_of_the_beam_continue_those_of_the_step_before(lesson, real_model)
 
 
 def test_wider_beams_are_more_probable(lesson, real_model) -> None:
-    events = list(lesson.labs["beam_widths"].run({"n_tokens": 8}, "en"))
+    events = list(lesson.labs["beam_widths"].run({"n_tokens": 4}, "en"))
     assert events[-1]["event"] == "done"
     likely = [event["y"] for event in events if event.get("name") == "ln p a token"]
     assert len(likely) == 4
@@ -159,7 +159,7 @@ def test_rows_drawn_together_are_read_behind_their_own_past(lesson, real_model) 
 
 
 def test_the_norms_train_and_none_does_not_at_once(lesson) -> None:
-    events = list(lesson.labs["train_norms"].run({"n_steps": 20, "learning_rate": 0.006}, "en"))
+    events = list(lesson.labs["train_norms"].run({"n_steps": 10, "learning_rate": 0.006}, "en"))
     assert events[-1]["event"] == "done"
     final = {event["name"]: event["value"] for event in events if event["event"] == "metric"}
     assert final["RMSNorm, pre"] == pytest.approx(final["LayerNorm, pre"], abs=0.15)
@@ -174,7 +174,7 @@ def test_the_lab_draws_with_whatever_stands_under_the_name(lesson, real_model, m
         return top_p(logits, 1e-6)
 
     monkeypatch.setattr("teachllm.stack.inference.sampling.top_p", only_the_first)
-    events = list(lesson.labs["your_top_p"].run({"n_tokens": 16}, "en"))
+    events = list(lesson.labs["your_top_p"].run({"n_tokens": 8}, "en"))
     (*_, last) = (event for event in events if event["event"] == "show")
     texts = {row[1] for row in last["chart"]["rows"]}
     assert len(texts) == 1  # greedy, whatever the seed
