@@ -20,6 +20,11 @@ test("only curves with points make charts, in the units of their titles", () => 
   assert.deepEqual(charts.map(({ chart }) => chart.series.map((series) => [series.name, ...series.y])), [[["loss", 5, 4]], [[null, 25]], [[null, 3]]]);
 });
 
+test("the chart of the learning rate begins at zero", () => {
+  const [{ chart }] = chartsOf([{ name: "a", curves: { learning_rate: curve(0.01, 0.0099) } }], []);
+  assert.deepEqual(chart.y_range, [0, 0.01]);
+});
+
 test("a second run is named beside the first; spikes are marked in the loss", () => {
   const runs = ["a", "b"].map((name) => ({ name, curves: { loss: curve(5), gradient_norm: curve(1) } }));
   const [loss, norm] = chartsOf(runs, [{ step: 7 }]).map(({ chart }) => chart);
