@@ -31,6 +31,7 @@ from teachllm.school.figures import (
     Table,
     Text,
     TextInput,
+    Toggle,
     Token,
     Tokens,
     figure,
@@ -43,7 +44,15 @@ from teachllm.stack.data.corpora import course_text, stdlib_docs, stdlib_sources
 from teachllm.stack.data.documents import Document
 from teachllm.stack.data.fast.signatures import text_signatures
 from teachllm.stack.data.loader import Batch
-from teachllm.stack.data.minhash import candidate_probability, choose_bands, random_permutations
+from teachllm.stack.data.minhash import (
+    candidate_probability,
+    choose_bands,
+    estimated_jaccard,
+    jaccard,
+    random_permutations,
+    shingles,
+    text_signature,
+)
 from teachllm.stack.data.pipeline import StepReport, clean
 from teachllm.stack.data.vocabulary_extension import made_unreachable
 from teachllm.stack.models.llama import Llama, LlamaConfig
@@ -153,8 +162,8 @@ def funnel_share() -> float:
     title=Both("清洗的漏斗：每一步扔掉了什么", "The cleaning funnel: what each step throws away"),
     predict=Predict(
         Both(
-            "四份原始文字：英文文档、Python 源码、中英文课文。只要中文和英文的**文章**，九步之后还剩百分之几的字节？",
-            "Four raw corpora: English documentation, Python sources, this course in Chinese and English. Only **prose** in the two languages is wanted. What percentage of the bytes is left after nine steps?",
+            "四份原始文字：英文文档、Python 源码、中英文课文。只要中文和英文的文章，不要代码，九步之后还剩百分之几的字节？",
+            "Four raw corpora: English documentation, Python sources, this course in Chinese and English. Only prose in the two languages is wanted, no code. What percentage of the bytes is left after nine steps?",
         ),
         low=0,
         high=100,
@@ -179,7 +188,7 @@ def funnel(
             ],
             label=Both("语言", "language"),
         ),
-    ] = "both",
+    ] = "all",
     shortest: Annotated[int, Slider(0, 1000, step=100, label=Both("最短", "shortest"), unit="B")] = 200,
     threshold: Annotated[
         float, Slider(0.3, 0.9, step=0.1, label=Both("近似重复的阈值", "threshold of near-duplicates"))
@@ -217,6 +226,24 @@ def funnel(
 # ---------------------------------------------------------------- near-duplicates
 
 
+BY_HAND = ("今天天气很好我们去公园", "今天天气很好我们去学校")
+
+
+@value
+def by_hand(what: str) -> float:
+    """Of two sentences of 11 characters: ``shingles`` of 3 in each, ``shared``, their ``jaccard``, and its
+    ``estimate`` by 128 permutations.
+    """
+    one, other = (shingles(text, 3) for text in BY_HAND)
+    signatures = [text_signature(text, random_permutations(128), 3) for text in BY_HAND]
+    return {
+        "shingles": len(one),
+        "shared": len(one & other),
+        "jaccard": jaccard(one, other),
+        "estimate": estimated_jaccard(*signatures),
+    }[what]
+
+
 @value
 def candidate(similarity: float, bands: int = 16, rows: int = 8) -> float:
     """How likely two documents of this similarity are compared at all."""
@@ -246,12 +273,11 @@ def bands_for(threshold: float, what: str) -> int:
     ),
 )
 def s_curve(
-    bands: Annotated[int, Slider(1, 64, label=Both("段数 b", "bands b"))] = 16,
+    bands: Annotated[int, Slider(1, 64, label=Both("段数 b", "bands b"))] = 4,
     rows: Annotated[int, Slider(1, 16, label=Both("每段项数 r", "rows r"))] = 8,
 ) -> list[Lines | Table]:
     similarity = np.linspace(0, 1, 101)
     steepest = (1 / bands) ** (1 / rows)
-    one_band = candidate_probability(similarity, 1, rows)
     return [
         Lines(
             {
@@ -259,7 +285,10 @@ def s_curve(
                     similarity,
                     candidate_probability(similarity, bands, rows),
                 ),
-                Both(f"只有 1 段，{rows} 项", f"1 band of {rows}"): (similarity, one_band),
+                Both(f"只有 1 段，{rows} 项", f"1 band of {rows}"): (
+                    similarity,
+                    candidate_probability(similarity, 1, rows),
+                ),
             },
             x_label=Both("两篇的 Jaccard 相似度 s", "Jaccard similarity s of two texts"),
             y_label=Both("成为候选的概率", "probability of being a candidate"),
@@ -334,7 +363,8 @@ THRESHOLDS = tuple(round(0.1 + 0.05 * i, 2) for i in range(18))
 )
 def kept_by_threshold(
     threshold: Annotated[float, Slider(0.1, 0.95, step=0.05, label=Both("相似度阈值", "threshold"))] = 0.8,
-) -> list[Lines | Table]:
+    curve: Annotated[bool, Toggle(label=Both("画出整条曲线", "draw the whole curve"))] = False,
+) -> list[Bars | Lines | Table]:
     threshold = round(threshold, 2)
     kept, similar = kept_at(threshold), similarities()
     dropped = [i for i in np.flatnonzero(~kept).tolist() if sizes()[i] > 0]
@@ -343,13 +373,19 @@ def kept_by_threshold(
     for i in examples:
         j = int((similar[i, :i] * kept[:i]).argmax())
         rows.append([round(float(similar[i, j]), 2), beginning(i), beginning(j)])
-    return [
-        Lines(
-            {Both("保留的字节", "bytes kept"): (THRESHOLDS, [kept_share(t) for t in THRESHOLDS])},
+    name = Both("保留的字节", "bytes kept")
+    if curve:
+        drawn = Lines(
+            {name: (THRESHOLDS, [kept_share(t) for t in THRESHOLDS])},
             x_label=Both("相似度阈值", "threshold of similarity"),
             y_label="%",
             marks=[(threshold, f"{kept_share(threshold):.1f}%")],
-        ),
+        )
+    else:
+        parts = [kept_share(threshold), 100 - kept_share(threshold)]
+        drawn = Bars([name, Both("扔掉的字节", "bytes dropped")], parts, y_max=100, y_label="%", highlight=0)
+    return [
+        drawn,
         Table(
             [
                 Both("相似度", "similarity"),
@@ -472,7 +508,7 @@ def wsd_branches(
         Choice(
             [("wsd", Both("WSD", "WSD")), ("cosine", Both("余弦", "cosine"))], label=Both("调度", "schedule")
         ),
-    ] = "wsd",
+    ] = "cosine",
 ) -> list[Lines | Text]:
     curves = {}
     for length in LENGTHS:
@@ -581,19 +617,21 @@ def iso_flop_curves(
             label=Both("常数", "constants"),
         ),
     ] = "2022",
-) -> list[Lines | Text]:
+    neighbours: Annotated[
+        bool, Toggle(label=Both("也画十分之一和十倍的算力", "a tenth and ten times of it, too"))
+    ] = False,
+) -> list[Lines | Table]:
     chosen, curves, marks = LAWS[law], {}, []
-    for step in (-1, 0, 1):
+    for step in (-1, 0, 1) if neighbours else (0,):
         flops = 10 ** (exponent + step)
         parameters, _ = chosen.optimal(flops)
         around = np.geomspace(parameters / 30, parameters * 30, 61)
         losses = [loss for _, loss in iso_flop(chosen, flops, around.tolist())]
         curves[f"10^{exponent + step:g} FLOP"] = (around, losses)
-        marks.append((parameters, f"{short(parameters)}"))
+        marks.append((parameters, short(parameters)))
     budgets = np.geomspace(1e17, 1e27, 41)
-    pairs = [(LAWS[name].optimal(c), c) for c in budgets for name in (law,)]
-    kaplan = [1.3e9 * (c / PF_DAY) ** KAPLAN_EXPONENT for c in budgets]
-    parameters, tokens = chosen.optimal(10**exponent)
+    rows = [optimum_row(f"10^{exponent:g} FLOP", *chosen.optimal(10**exponent), chosen)]
+    rows += [optimum_row(name, parameters, tokens, chosen) for name, parameters, tokens in KNOWN]
     return [
         Lines(
             curves,
@@ -604,23 +642,40 @@ def iso_flop_curves(
         ),
         Lines(
             {
-                "Chinchilla": (budgets, [n for (n, _), _ in pairs]),
-                "Kaplan": (budgets, kaplan),
-                **{name: ([6 * n * d], [n]) for name, n, d in KNOWN},
+                Both("Chinchilla 的最优", "Chinchilla's optimum"): (
+                    budgets,
+                    [chosen.optimal(flops)[0] for flops in budgets],
+                ),
+                Both("Kaplan 的最优", "Kaplan's optimum"): (budgets, [kaplan_parameters(c) for c in budgets]),
             },
             x_log=True,
             y_log=True,
             x_label=Both("算力（FLOP）", "compute (FLOP)"),
             y_label=Both("参数量", "parameters"),
-            marks=[(10**exponent, short(parameters))],
+            marks=[(6 * n * d, name) for name, n, d in KNOWN],
         ),
-        Text(
-            Both(
-                f"最优：{short(parameters)} 个参数，{short(tokens)} 个 token，每个参数 {tokens / parameters:.0f} 个 token，损失 {chosen.loss(parameters, tokens):.2f}。",
-                f"Optimum: {short(parameters)} parameters, {short(tokens)} tokens, {tokens / parameters:.0f} tokens a parameter, loss {chosen.loss(parameters, tokens):.2f}.",
-            )
+        Table(
+            [
+                Both("训练", "training"),
+                Both("参数", "parameters"),
+                "token",
+                Both("每个参数的 token", "tokens a parameter"),
+                Both("同样算力的最优参数", "best parameters for its compute"),
+            ],
+            rows,
+            highlight_row=0,
         ),
     ]
+
+
+def optimum_row(name: str, parameters: float, tokens: float, law: ScalingLaw) -> list[object]:
+    best, _ = law.optimal(6 * parameters * tokens)
+    return [name, short(parameters), short(tokens), f"{tokens / parameters:,.2g}", short(best)]
+
+
+def kaplan_parameters(flops: float) -> float:
+    """1.3 billion at a petaflop-day, from there with the power 0.73: Kaplan et al. 2020, appendix A."""
+    return 1.3e9 * (flops / PF_DAY) ** KAPLAN_EXPONENT
 
 
 def short(number: float) -> str:
@@ -720,7 +775,7 @@ def units_of_loss(
             ],
             label=Both("用什么量", "measure"),
         ),
-    ] = "perplexity",
+    ] = "bits",
 ) -> Bars:
     return Bars(
         [f"{vocabulary:,}" for vocabulary in VOCABULARIES],

@@ -88,7 +88,7 @@ def metrics(events: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def test_the_funnel_drops_code_short_texts_and_duplicates(lesson, figures) -> None:
-    bars, table = charts(lesson, "funnel")
+    bars, table = charts(lesson, "funnel", languages="both")
     sizes = bars["series"][0]["values"]
     assert sizes == sorted(sizes, reverse=True)
     reasons = {row[1]: row[2] for row in table["rows"]}
@@ -107,11 +107,23 @@ def test_candidates_by_hand(lesson) -> None:
     assert (1 / bands) ** (1 / rows) == pytest.approx(0.8, abs=0.05)
 
 
+def test_similarity_by_hand(lesson) -> None:
+    assert evaluate(lesson, "by_hand", what="shingles") == 9
+    assert evaluate(lesson, "by_hand", what="shared") == 7
+    assert evaluate(lesson, "by_hand", what="jaccard") == pytest.approx(7 / 11)
+    assert evaluate(lesson, "by_hand", what="estimate") == pytest.approx(7 / 11, abs=0.15)
+
+
 def test_a_higher_threshold_keeps_more(lesson, figures) -> None:
     shares = [figures.kept_share(threshold) for threshold in figures.THRESHOLDS]
     assert shares == sorted(shares)
     assert shares[-1] < 100  # the equal texts go at every threshold
     assert lesson.figures["kept_by_threshold"].predict.truth() == 0
+    bars, table = charts(lesson, "kept_by_threshold", threshold=0.8)
+    assert sum(bars["series"][0]["values"]) == pytest.approx(100)
+    assert all(row[0] >= 0.8 for row in table["rows"])
+    curve = charts(lesson, "kept_by_threshold", threshold=0.8, curve=True)[0]
+    assert curve["series"][0]["y"] == pytest.approx(shares)
 
 
 def test_estimated_similarities_are_near_the_true_ones(figures) -> None:
@@ -130,7 +142,7 @@ def test_an_added_word_cuts_longer_tokens_apart(lesson) -> None:
 
 def test_shared_trunk(lesson) -> None:
     assert evaluate(lesson, "wsd_share") == pytest.approx(1150 / 2500)
-    four = charts(lesson, "wsd_branches")[0]["series"]
+    four = charts(lesson, "wsd_branches", shape="wsd")[0]["series"]
     assert all(series["y"][20] == 1.0 for series in four)  # step 100 is on the plateau of all
     cosines = charts(lesson, "wsd_branches", shape="cosine")[0]["series"]
     assert len({series["y"][20] for series in cosines}) == 4
@@ -145,7 +157,7 @@ def test_scaling_numbers_of_the_text(lesson) -> None:
     # 12 · layers · width · length over 6 · parameters, the latter without the embedding
     by_hand = 12 * 32 * 4096 * 8192 / (6 * (8.03e9 - 128_256 * 4096))
     assert evaluate(lesson, "attention_share", length=8192) == pytest.approx(100 * by_hand, rel=1e-3)
-    curves = charts(lesson, "iso_flop_curves", law="2024")[0]
+    curves = charts(lesson, "iso_flop_curves", law="2024", neighbours=True)[0]
     lowest = np.argmin(curves["series"][1]["y"])
     parameters, _ = CHINCHILLA_REFITTED.optimal(1e22)
     assert curves["series"][1]["x"][lowest] == pytest.approx(parameters, rel=0.06)
