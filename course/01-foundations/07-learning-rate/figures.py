@@ -56,12 +56,6 @@ def normal(*shape: int, seed: int) -> Tensor:
 # ---------------------------------------------------------------- how large a step may be
 
 
-@functools.cache
-def descent_by_hand() -> tuple[float, ...]:
-    """Four steps on w²/2 from w = 1: the gradient is w itself."""
-    return tuple((1 - 0.5) ** step for step in range(5))
-
-
 @value
 def after_descent(curvature: float, lr: float, steps: int) -> float:
     """Where gradient descent on curvature · w²/2 is after some steps from w = 1, with the stack's SGD."""
@@ -542,6 +536,17 @@ def older_decays(
             **label,
         ),
     ]
+
+
+# ---------------------------------------------------------------- one gradient that is far too long
+
+
+@value
+def swollen(beta2: float, longer: float = 100.0) -> float:
+    """How many times √v grows when, after many gradients of size 1, one is `longer` times as large."""
+    zero = torch.zeros(1, dtype=torch.float64)
+    *_, v = adam_step(zero, zero + longer, zero, zero + 1, 10**6, lr=1.0, betas=(0.9, beta2))
+    return v.sqrt().item()
 
 
 # ---------------------------------------------------------------- Muon

@@ -77,6 +77,11 @@ def test_decay_is_the_same_for_all_weights_and_l2_is_not(lesson) -> None:
     assert with_l2 == sorted(with_l2)
 
 
+def test_one_gradient_that_is_far_too_long(lesson) -> None:
+    assert evaluate(lesson, "swollen", beta2=0.999) == pytest.approx(math.sqrt(0.999 + 10))
+    assert evaluate(lesson, "swollen", beta2=0.95) == pytest.approx(math.sqrt(0.95 + 500))
+
+
 def test_bytes_of_mixed_precision(lesson) -> None:
     assert evaluate(lesson, "training_bytes") == 16
     assert evaluate(lesson, "state_gib", parameters=2**30) == 8
