@@ -1324,6 +1324,7 @@ def spike_text(event: Spike, name: Both) -> Both:
 
 # ---------------------------------------------------------------- lab: the share of a domain
 
+GENERAL_STEPS = 400
 CODE_ROWS = (2, 8, 16, 24, 30)
 MIXTURE_STEPS = (30, 60, 120)
 
@@ -1341,18 +1342,17 @@ def domain_share(
         float,
         Slider(
             0,
-            20,
-            step=1,
+            10,
+            step=0.5,
             label=Both("文档的损失最多涨", "tolerated rise of the documentation's loss"),
             unit="%",
         ),
-    ] = 3,
+    ] = 1.0,
 ) -> Iterator[Event]:
-    before_steps = 200
-    total = before_steps + len(CODE_ROWS) * MIXTURE_STEPS[-1]
+    total = GENERAL_STEPS + len(CODE_ROWS) * MIXTURE_STEPS[-1]
     yield Progress(0, total, Both("读文字、学词表", "reading text, learning a vocabulary"))
     # The rate stays: what decays at the end of each mixture would hide what the share does.
-    general = settings(before_steps, learning_rate=3e-3)
+    general = settings(GENERAL_STEPS, learning_rate=3e-3)
     trunk = begin(small_llama(64), RandomRows(1), general)
     for event in train(trunk, general):
         if isinstance(event, StepMetrics) and event.step % 8 == 0:
@@ -1367,12 +1367,12 @@ def domain_share(
         state = branch(trunk, general)
         state.loader = RandomRows(2, n_code)
         for steps in MIXTURE_STEPS:
-            going_on = settings(before_steps + steps, learning_rate=3e-3)
+            going_on = settings(GENERAL_STEPS + steps, learning_rate=3e-3)
             for _ in train(state, going_on):
-                step = state.step - before_steps
+                step = state.step - GENERAL_STEPS
                 if step % 8 == 0:
                     share = f"{n_code}/{ROWS}"
-                    done = before_steps + number * MIXTURE_STEPS[-1] + step
+                    done = GENERAL_STEPS + number * MIXTURE_STEPS[-1] + step
                     yield Progress(done, total, Both(f"代码 {share}", f"code {share}"))
             tokens.append(float(steps * ROWS * LENGTH))
             shares.append(n_code / ROWS)

@@ -224,10 +224,11 @@ def test_going_back_skips_the_broken_batches(lesson, figures, monkeypatch) -> No
 
 
 def test_more_code_is_better_for_code_and_worse_for_the_rest(lesson, figures, monkeypatch) -> None:
+    monkeypatch.setattr(figures, "GENERAL_STEPS", 30)
     monkeypatch.setattr(figures, "MIXTURE_STEPS", (4, 8))
     monkeypatch.setattr(figures, "ROWS", 8)
     monkeypatch.setattr(figures, "CODE_ROWS", (1, 3, 5, 7))
-    events = run(lesson, "domain_share", tolerated=20)
+    events = run(lesson, "domain_share", tolerated=10)
     code = [event["y"] for event in events if event["event"] == "sample" and event["name"] == "code"]
     assert code[-1] < code[0]
 

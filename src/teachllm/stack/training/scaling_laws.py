@@ -17,7 +17,7 @@ from torch import Tensor
 
 HUBER_DELTA = 1e-3  # of the logarithm of the loss: a residual above 0.1 % counts in proportion, not squared
 FLOPS_PER_PARAMETER_AND_TOKEN = 6.0
-BEST_STARTS = 6  # of the grid of starts, how many are followed to the end
+BEST_STARTS = 4  # of the grid of starts, how many are followed to the end
 
 
 @dataclass(frozen=True)
