@@ -137,7 +137,7 @@ def paths(
         str,
         Choice([(name, name) for name in RULES if name != "Muon"], label=Both("优化器", "optimizer")),
     ] = "Momentum",
-    lr: Annotated[float, Slider(0.001, 0.5, log=True, label=Both("学习率", "learning rate"))] = 0.01,
+    lr: Annotated[float, Slider(0.001, 1.0, log=True, label=Both("学习率", "learning rate"))] = 0.01,
     steps: Annotated[int, Slider(5, 200, label=Both("步数", "steps"))] = 120,
 ) -> list[Lines | Text]:
     reference = ("SGD", 0.036 if surface == "valley" else 0.004)
@@ -175,6 +175,12 @@ def paths(
             )
         ),
     ]
+
+
+@value
+def valley_height(rule: str, lr: float, steps: int = 120) -> float:
+    """How high in the valley of the figure an optimizer ends."""
+    return path("valley", rule, lr, steps)[2][-1]
 
 
 @value

@@ -48,6 +48,12 @@ def test_momentum_is_faster_than_the_sgd_beside_it(lesson) -> None:
     assert path["y"][-1] < 0.1 * reference["y"][-1]
 
 
+def test_adam_at_the_rate_of_momentum_does_not_reach_the_bottom(lesson) -> None:
+    at_the_rate_of_momentum = evaluate(lesson, "valley_height", rule="Adam", lr=0.01)
+    assert at_the_rate_of_momentum > 100 * charts(lesson, "paths")[1]["series"][1]["y"][-1]
+    assert evaluate(lesson, "valley_height", rule="Adam", lr=0.03) < 0.01 * at_the_rate_of_momentum
+
+
 def test_two_steps_of_adam_by_hand(lesson) -> None:
     m, v = 0.1 * -0.3 + 0.9 * 0.01, 0.01 * 0.09 + 0.99 * 0.0001
     assert evaluate(lesson, "hand", step=1, what="w") == pytest.approx(0.9)
