@@ -652,7 +652,7 @@ def iso_flop_curves(
             y_log=True,
             x_label=Both("算力（FLOP）", "compute (FLOP)"),
             y_label=Both("参数量", "parameters"),
-            marks=[(6 * n * d, name) for name, n, d in KNOWN],
+            marks=[(10**exponent, f"10^{exponent:g}")],
         ),
         Table(
             [
@@ -670,7 +670,14 @@ def iso_flop_curves(
 
 def optimum_row(name: str, parameters: float, tokens: float, law: ScalingLaw) -> list[object]:
     best, _ = law.optimal(6 * parameters * tokens)
-    return [name, short(parameters), short(tokens), f"{tokens / parameters:,.2g}", short(best)]
+    ratio = tokens / parameters
+    return [
+        name,
+        short(parameters),
+        short(tokens),
+        f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}",
+        short(best),
+    ]
 
 
 def kaplan_parameters(flops: float) -> float:
