@@ -5,7 +5,9 @@ from teachllm.school.checks import mutant
 
 
 @mutant("test_three_tensors_come_back")
-def returns_the_weights_only(parameter, gradient, m, v, step, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+def returns_the_weights_only(
+    parameter, gradient, m, v, step, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01
+):
     return (parameter - lr * gradient,)
 
 
