@@ -104,7 +104,7 @@ def main() -> None:
         what = "tokens until AdamW's last value, Muon"
         rows.append(lower(what, tokens, school.tokens, "AdamW", "tokens"))
     each = ", ".join("never" if n is None else f"{n:,.0f}" for n in reached)
-    notes.append(f"tokens until Muon is where AdamW of the same seed ends (its rate has not fallen): {each}")
+    notes.append(f"tokens until Muon is where AdamW of the same seed ends, its own rate still high: {each}")
     rows.append(school.step_row(best))
     runs = [*sweep, *adamw, *muon, *(run for group in peers.values() for run in group)]
     unique = {(run.contender, run.optimizer, run.learning_rate, run.seed): asdict(run) for run in runs}
