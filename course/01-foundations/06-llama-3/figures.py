@@ -453,9 +453,13 @@ def intensity(model: str, batch: int, length: int) -> float:
 
 @value
 def prefill_seconds(machine: str, model: str, length: int) -> float:
-    """At least so long to compute a prompt: its operations at the peak of the machine."""
-    forward = sum(flops_per_token(sizes(model), length).values()) / 3
-    return length * forward / MACHINES[machine][1]
+    """At least so long to compute a prompt: its operations at the peak of the machine.
+
+    No more than is needed: a query meets half of the keys on average, and the head only the last position.
+    """
+    parts = {part: flops / 3 for part, flops in flops_per_token(sizes(model), length).items()}  # forward only
+    blocks = parts["attention_matrices"] + parts["attention_scores"] / 2 + parts["feed_forward"]
+    return (length * blocks + parts["head"]) / MACHINES[machine][1]
 
 
 @value
@@ -656,7 +660,7 @@ def ghost(
     said = (
         Both("规矩塞在每一句用户的话前面，模型每一轮都看得见，答出来的话自然守规矩。", "The rule stands before every user turn. The model sees it in each round, so its answers obey.")
         if trained is None
-        else Both("规矩只留在第一句。只有最后一句回答（绿色）算损失；中间的回答是看着规矩写的，现在看不着了，所以不学。", "The rule stays in the first turn only. Only the last answer (green) is in the loss; those in the middle were written with the rule in sight and now are not, so they are not learned from.")
+        else Both("规矩只留在第一句。只有最后一句回答（绿色）算损失；写中间那些回答的时候，规矩就贴在那一句前面，现在拿走了，上下文和回答对不上，所以不学。", "The rule stays in the first turn only. Only the last answer (green) is in the loss; those in the middle were written with the rule right before their turn. It is gone there, context and answer do not match, so they are not learned from.")
     )  # fmt: skip
     return [Tokens(strip, labels=labels), Text(said)]
 
@@ -901,8 +905,8 @@ def exchange_parts(
         )
     yield Say(
         Both(
-            "相差多少才算数？换一个种子再跑一次：同一行自己变了多少，差别就至少要比那个大。",
-            "How large must a difference be to count? Run again with another seed: by as much as a row itself moves, at least that much.",
+            "相差多少才算数？换一个种子再跑一次，看同一行自己变了多少：差别要比那个大才算。",
+            "How large must a difference be to count? Run again with another seed and see how far a row moves by itself: a difference must be larger than that.",
         )
     )
 

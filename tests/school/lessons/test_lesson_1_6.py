@@ -89,6 +89,14 @@ def test_what_the_text_says_of_the_roofline(lesson) -> None:
     assert evaluate(lesson, "fit", machine="a100", model="llama3-70b", length=1024) == 0
 
 
+def test_a_prompt_is_charged_no_more_than_it_needs(lesson) -> None:
+    blocks = 2 * 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14_336)
+    scores = 4 * 32 * 32 * 128 * 8192 / 2  # a query meets half of the keys on average
+    expected = (8192 * (blocks + scores) + 2 * 128_256 * 4096) / 312e12
+    found = evaluate(lesson, "prefill_seconds", machine="a100", model="llama3-8b", length=8192)
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
 def test_the_limits_cross_where_the_text_says_and_not_with_long_contexts(lesson) -> None:
     def arithmetic_is_lower(length: int) -> list[bool]:
         lines = {one["name"]: one for one in charts(lesson, "roofline", length=length)[0]["series"]}
