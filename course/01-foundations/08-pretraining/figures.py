@@ -69,6 +69,7 @@ from teachllm.stack.pretraining.events import (
     Sampled,
     Warned,
 )
+from teachllm.stack.pretraining.reasons import reason_zh
 from teachllm.stack.pretraining.recipe import CleaningStep, Recipe, read_recipe
 from teachllm.stack.pretraining.run import run_recipe
 from teachllm.stack.tokenizer import Tokenizer
@@ -153,7 +154,7 @@ STEP_NAMES = {
 
 @value
 def funnel_share() -> float:
-    """The share of bytes that is left after all steps, with the defaults of the figure."""
+    """Percentage of the bytes that is left after all steps when prose in both languages is wanted."""
     reports = funnel_reports("both", 200, 0.8)
     return 100 * reports[-1].bytes_out / reports[0].bytes_in
 
@@ -201,7 +202,13 @@ def funnel(
             sample = report.samples[reason][0]
             excerpt = " ".join(sample.excerpt.split())[:60]
             rows.append(
-                [STEP_NAMES[report.name], reason, count, sample.detail or "—", f"{sample.source}：{excerpt}"]
+                [
+                    STEP_NAMES[report.name],
+                    in_words(reason),
+                    count,
+                    sample.detail or "—",
+                    Both(f"{sample.source}：{excerpt}", f"{sample.source}: {excerpt}"),
+                ]
             )
     return [
         Bars(
@@ -215,12 +222,16 @@ def funnel(
                 Both("步骤", "step"),
                 Both("原因", "reason"),
                 Both("篇", "documents"),
-                Both("其中一篇量出来", "measured in one"),
+                Both("其中一篇的情况", "found in one of them"),
                 Both("这一篇的开头", "how it begins"),
             ],
             rows,
         ),
     ]
+
+
+def in_words(reason: str) -> Both:
+    return Both(reason_zh(reason), reason)
 
 
 # ---------------------------------------------------------------- near-duplicates
@@ -1134,7 +1145,10 @@ def report_table(corpus: str, reports: tuple[StepReport, ...], documents: int, n
                 report.seen,
                 report.kept,
                 report.changed,
-                ", ".join(f"{reason} × {count}" for reason, count in report.dropped.items()) or "—",
+                Both(
+                    "，".join(f"{reason_zh(reason)} × {n}" for reason, n in report.dropped.items()) or "—",
+                    ", ".join(f"{reason} × {n}" for reason, n in report.dropped.items()) or "—",
+                ),
             ]
             for report in reports
         ],
@@ -1176,8 +1190,8 @@ LARGER_WIDTH, LARGER_STEPS = 96, 400
     title=Both("十二次小训练，预测一次大的", "Twelve small runs predict a larger one"),
     seconds=100,
     summary=Both(
-        "三种宽度各四种长度，拟合 L(N, D)；然后真的训一个更大、更久的，看预测差多少。长度之间共用主干（WSD），少训三成步数。",
-        "Three widths, four lengths each, fitted by L(N, D); then a larger and longer run is really trained to see how far the prediction was off. Lengths share a trunk (WSD).",
+        "三种宽度各四种长度，拟合 L(N, D)；然后真的训一个更大、更久的，看预测差多少。长度之间共用主干（WSD），少训四成步数。",
+        "Three widths, four lengths each, fitted by L(N, D); then a larger and longer run is really trained to see how far the prediction was off. Lengths share a trunk (WSD), which saves two steps in five.",
     ),
 )
 def scaling_law(

@@ -97,6 +97,8 @@ def test_the_funnel_drops_code_short_texts_and_duplicates(lesson, figures) -> No
     assert reasons["repeats an earlier text"] == 1
     with_code = charts(lesson, "funnel", languages="all")[1]["rows"]
     assert "language: code" not in {row[1] for row in with_code}
+    in_chinese = lesson.figures["funnel"].draw({"languages": "both"}, "zh")["charts"][1]["rows"]
+    assert "语言：代码" in {row[1] for row in in_chinese}
 
 
 def test_candidates_by_hand(lesson) -> None:
