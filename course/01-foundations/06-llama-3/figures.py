@@ -660,7 +660,7 @@ def ghost(
     said = (
         Both("规矩塞在每一句用户的话前面，模型每一轮都看得见，答出来的话自然守规矩。", "The rule stands before every user turn. The model sees it in each round, so its answers obey.")
         if trained is None
-        else Both("规矩只留在第一句。只有最后一句回答（绿色）算损失；写中间那些回答的时候，规矩就贴在那一句前面，现在拿走了，上下文和回答对不上，所以不学。", "The rule stays in the first turn only. Only the last answer (green) is in the loss; those in the middle were written with the rule right before their turn. It is gone there, context and answer do not match, so they are not learned from.")
+        else Both("规矩只留在第一句。只有最后一句回答（绿色）算损失；规矩从后面各轮拿掉以后，中间的回答和它对不上，可能伤到训练，所以不学。", "The rule stays in the first turn only. Only the last answer (green) is in the loss; with the rule gone from the later turns, those in the middle no longer match it, which could hurt training, so they are not learned from.")
     )  # fmt: skip
     return [Tokens(strip, labels=labels), Text(said)]
 
