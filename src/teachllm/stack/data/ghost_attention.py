@@ -33,7 +33,7 @@ def ghost_attention(dialogue: Sequence[Message], instruction: str) -> TrainingDi
     """The dialogue to train on: the instruction before the first user turn, the loss on the last answer.
 
     dialogue: user and assistant by turns, still without the instruction; its answers were sampled while the
-    instruction stood before every user turn (`instructed_dialogue`). Tokens of earlier turns count nothing, the
+    instruction stood before every user turn (`instructed_dialogue`). Tokens of earlier turns count nothing,
     answers included: without the instruction in their turns they no longer match the last one.
     ValueError, naming what is wrong, if the turns do not alternate from a user to an assistant, or the
     instruction is empty.
