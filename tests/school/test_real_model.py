@@ -67,3 +67,14 @@ def test_without_its_file_a_lab_says_what_to_do(
     assert last["event"] == "error"
     assert words in last["message"]
     assert "teachllm assets fetch" in last["message"]
+
+
+@pytest.mark.usefixtures("the_file")
+def test_whoever_asks_first_the_weights_can_have_a_gradient() -> None:
+    real_model.model.cache_clear()
+    try:
+        with torch.inference_mode():
+            loaded = real_model.model()
+        assert not any(weight.is_inference() for weight in loaded.parameters())
+    finally:
+        real_model.model.cache_clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated
@@ -560,24 +561,22 @@ def swollen(beta2: float, longer: float = 100.0) -> float:
 TOKENS_READ = 640  # a gradient has at most as many directions as there were tokens
 
 
+_one_at_a_time = threading.Lock()
+
+
 @functools.cache
 def gradient_of_the_real_model() -> Tensor:
     """Of the output matrix of attention in layer 28, for a page of Python's documentation: (576, 576)."""
     llama = model()
     page = "".join(stdlib_docs(max_bytes=8 * TOKENS_READ))
     ids = torch.tensor([tokenizer().encode(page)[: TOKENS_READ + 1]])
-    weight = llama.get_parameter("blocks.27.attention.out.weight")
-    trained = [parameter for parameter in llama.parameters() if parameter.requires_grad]
-    try:
-        # Nothing is remembered for a backward pass through the 27 layers before.
-        llama.requires_grad_(False)
-        weight.requires_grad_(True)
-        logits = llama(ids[:, :-1])[0]
-        loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:])
-        (gradient,) = torch.autograd.grad(loss, weight)
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
+    # One weight alone asks for a gradient: nothing is remembered for a way back through the 27 layers before.
+    weights = {name: weight.detach() for name, weight in llama.named_parameters()}
+    weight = weights["blocks.27.attention.out.weight"].requires_grad_()
+    with _one_at_a_time:  # the weights stand in the model that all figures share
+        logits = torch.func.functional_call(llama, weights, (ids[:, :-1],))[0]
+    loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:])
+    (gradient,) = torch.autograd.grad(loss, weight)
     return gradient
 
 

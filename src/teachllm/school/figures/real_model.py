@@ -40,7 +40,9 @@ def file() -> GGUFFile:
 @functools.cache
 def model() -> Llama:
     """SmolLM2-135M-Instruct in float32, on the processor: its numbers are compared and shown."""
-    loaded = load_model(file().path, device="cpu", dtype=torch.float32)
+    # Whoever asks first may be inside inference mode, and weights made there could never have a gradient.
+    with torch.inference_mode(False):
+        loaded = load_model(file().path, device="cpu", dtype=torch.float32)
     assert isinstance(loaded, Llama)
     return loaded
 
