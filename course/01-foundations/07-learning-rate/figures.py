@@ -570,10 +570,10 @@ def gradient_of_the_real_model() -> Tensor:
     llama = model()
     page = "".join(stdlib_docs(max_bytes=8 * TOKENS_READ))
     ids = torch.tensor([tokenizer().encode(page)[: TOKENS_READ + 1]])
-    # One weight alone asks for a gradient: nothing is remembered for a way back through the 27 layers before.
-    weights = {name: weight.detach() for name, weight in llama.named_parameters()}
-    weight = weights["blocks.27.attention.out.weight"].requires_grad_()
-    with _one_at_a_time:  # the weights stand in the model that all figures share
+    with _one_at_a_time:  # for the time of a pass, these weights stand in the model that all figures share
+        # One alone asks for a gradient: nothing is remembered for a way back through the 27 layers before.
+        weights = {name: weight.detach() for name, weight in llama.named_parameters()}
+        weight = weights["blocks.27.attention.out.weight"].requires_grad_()
         logits = torch.func.functional_call(llama, weights, (ids[:, :-1],))[0]
     loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:])
     (gradient,) = torch.autograd.grad(loss, weight)
