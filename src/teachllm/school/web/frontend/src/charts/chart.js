@@ -13,10 +13,10 @@ const WRITTEN = { tokens, table, text };
 
 /**
  * @param {any} chart  the JSON of a chart
- * @param {string} heading  the element of its title, one level below the heading that it stands under
+ * @param {string} heading  the element of its title: in a lesson no heading, since it stands under any level
  * @returns {{element: HTMLElement, update: (chart: any) => void}}
  */
-export function chartView(chart, heading = "h4") {
+export function chartView(chart, heading = "p") {
   const title = h(`${heading}.chart-title`);
   const body = h("div.chart-body");
   const note = h("p.chart-note");
