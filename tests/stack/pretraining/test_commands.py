@@ -63,7 +63,7 @@ def test_train_then_eval_then_generate(
 def test_prepare_shows_what_was_dropped(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("prepare", recipe_file, "--lang", "zh") == 0
     printed = capsys.readouterr().out
-    assert "length: 留下 41/42 篇; too short 1" in printed
+    assert "length: 留下 41/42 篇; 太短 1" in printed
     assert "short.txt (9 bytes): too short" in printed
     assert run("prepare", recipe_file, "--no-samples", "--lang", "zh") == 0
     assert "short.txt" not in capsys.readouterr().out
