@@ -1035,12 +1035,12 @@ LINES_OF_A_RUN = {
     title=Both("从原始文字训出一个模型", "From raw text to a model"),
     seconds=110,
     summary=Both(
-        "recipes/nano.toml 原样运行：清洗、学词表、编码、训练、抽样、评测。默认 200 步；拉到 500 就是完整的配方，安静的双核约三分钟。",
-        "recipes/nano.toml as it is: clean, learn a vocabulary, encode, train, sample, measure. 200 steps by default; at 500 it is the full recipe, about three minutes on two quiet cores.",
+        "recipes/nano.toml 原样运行：清洗、学词表、编码、训练、抽样、评测。默认 200 步；拉到 450 就是完整的配方，安静的双核约三分钟。",
+        "recipes/nano.toml as it is: clean, learn a vocabulary, encode, train, sample, measure. 200 steps by default; at 450 it is the full recipe, about three minutes on two quiet cores.",
     ),
 )
 def train_nano(
-    steps: Annotated[int, Slider(50, 500, step=50, label=Both("步数", "steps"))] = 200,
+    steps: Annotated[int, Slider(50, 450, step=50, label=Both("步数", "steps"))] = 200,
     learning_rate: Annotated[
         float, Slider(1e-3, 1e-1, log=True, label=Both("峰值学习率", "peak learning rate"))
     ] = 1e-2,
