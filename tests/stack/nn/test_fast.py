@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from teachllm.stack.data.packing import document_mask
 from teachllm.stack.models.llama import Llama, LlamaConfig
 from teachllm.stack.nn import attention, feed_forward, norms, positions
 from teachllm.stack.nn.embedding import TokenEmbedding
@@ -20,7 +21,7 @@ from teachllm.stack.nn.fast.cross_entropy import logits_to_gradient
 from teachllm.stack.nn.fast.heads import rotated_heads
 from teachllm.stack.nn.fast.norm import rms_norm
 from teachllm.stack.nn.fast.swiglu import swiglu_down
-from teachllm.stack.training.documents import causal_document_mask, document_starts
+from teachllm.stack.training.documents import document_starts
 from teachllm.stack.training.loss import IGNORED, cross_entropy
 from teachllm.stack.training.precision import ComputeWeights
 
@@ -96,7 +97,7 @@ def test_attention(n_heads: int, n_kv_heads: int, length: int, documents: bool, 
         ids[0, length // 3 :] += 1
         ids[1, length // 2 :] += 1
         ids[1, length - 1 :] += 1
-    mask, group = causal_document_mask(ids), n_heads // n_kv_heads
+    mask, group = document_mask(ids)[:, None], n_heads // n_kv_heads
 
     def oracle(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         k, v = attention.repeat_kv_heads(k, group), attention.repeat_kv_heads(v, group)

@@ -6,15 +6,9 @@ import pytest
 import torch
 
 from teachllm.stack.models.llama import Llama, LlamaConfig
-from teachllm.stack.training.documents import attention_within_documents, causal_document_mask
+from teachllm.stack.training.documents import attention_within_documents
 
 CONFIG = LlamaConfig(64, 32, 2, 4, 2, 8, 48, 64)
-
-
-def test_the_mask_of_a_row_of_two_documents() -> None:
-    assert causal_document_mask(torch.tensor([[0, 0, 1]])).int().tolist() == [
-        [[[1, 0, 0], [1, 1, 0], [0, 0, 1]]]
-    ]
 
 
 def test_documents_do_not_see_each_other() -> None:

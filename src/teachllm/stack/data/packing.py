@@ -16,7 +16,7 @@ from torch import Tensor
 from teachllm.stack.nn.attention import causal_mask
 
 IGNORED = -100
-"""The target where nothing is to be predicted: PyTorch's `cross_entropy` leaves it out."""
+"""The target where nothing is to be learned, padding or a prompt: PyTorch's `cross_entropy` leaves it out."""
 
 
 def document_ids(tokens: Int[Tensor, "row position"], end_of_text: int) -> Int[Tensor, "row position"]:

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from teachllm.stack.nn.attention import causal_attention, causal_mask, repeat_kv_heads
+from teachllm.stack.nn.attention import causal_attention, repeat_kv_heads
 from teachllm.stack.nn.feed_forward import GELUFeedForward, SwiGLUFeedForward
+from teachllm.stack.nn.masks import visibility
 from teachllm.stack.nn.norms import LayerNorm, RMSNorm
 from teachllm.stack.nn.positions import (
     LearnedPositions,
@@ -184,10 +185,8 @@ def visible(
     """
     if attention == "bidirectional":
         return None
-    mask = causal_mask(length, device=device)
-    if prefix_length is not None:
-        mask[:, :prefix_length] = True
-    return mask
+    n_prefix = min(prefix_length or 0, length)
+    return visibility(attention, n_prefix, length - n_prefix).to(device)
 
 
 class Block(nn.Module):

@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
+from teachllm.stack.data.packing import document_mask
 from teachllm.stack.nn.attention import repeat_kv_heads, use_attention
 from teachllm.stack.nn.fast.attention import packed_attention_is_faster, packed_causal_attention
 
@@ -23,15 +24,6 @@ def document_starts(document_ids: Int[Tensor, "row position"]) -> Int[Tensor, "r
     is_first = torch.ones_like(document_ids, dtype=torch.bool)
     is_first[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
     return torch.where(is_first, positions, 0).cummax(dim=1).values
-
-
-def causal_document_mask(
-    document_ids: Int[Tensor, "row position"],
-) -> Bool[Tensor, "row 1 query key"]:
-    """True where a query may see a key: not behind it, and in the same document of its row."""
-    positions = torch.arange(document_ids.shape[1], device=document_ids.device)
-    seen = positions >= document_starts(document_ids)[:, :, None]
-    return (seen & (positions <= positions[:, None]))[:, None]
 
 
 def attention_within_documents(
@@ -57,7 +49,7 @@ def attention_within_documents(
             )
         if packed_attention_is_faster(q, k, v):
             return packed_causal_attention(q, k, v, starts)
-        mask = causal_document_mask(document_ids) if mask is None else mask
+        mask = document_mask(document_ids)[:, None] if mask is None else mask
         group = q.shape[1] // k.shape[1]
         k, v = repeat_kv_heads(k, group), repeat_kv_heads(v, group)
         return F.scaled_dot_product_attention(q, k, v, mask)

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from teachllm.stack.data.packing import IGNORED
 from teachllm.stack.tokenizer import Tokenizer
-from teachllm.stack.training.loss import IGNORED
 from teachllm.stack.training.objective import NextTokenLoss
 from teachllm.stack.training.parallel import settle
 from teachllm.stack.training.state import Batch

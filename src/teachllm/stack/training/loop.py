@@ -11,10 +11,10 @@ import psutil
 import torch
 from torch import Tensor
 
+from teachllm.stack.data.packing import IGNORED
 from teachllm.stack.training.checkpoint import CheckpointFolder
 from teachllm.stack.training.config import TrainingConfig
 from teachllm.stack.training.events import Saved, Spike, StepMetrics, TrainingEvent
-from teachllm.stack.training.loss import IGNORED
 from teachllm.stack.training.optimizers import clip_by_global_norm
 from teachllm.stack.training.parallel import collecting_gradients
 from teachllm.stack.training.schedules import lr_at

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from teachllm.stack.data.packing import IGNORED
 from teachllm.stack.nn.fast import threads as fast
 from teachllm.stack.nn.fast.cross_entropy import logits_to_gradient
 
-IGNORED = -100  # a target that is not to be learned: padding, or a prompt in fine-tuning
 CHUNK = 1024
 
 
