@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -132,15 +133,19 @@ def test_watching_grades_again_when_the_file_is_saved(folder: Path) -> None:
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUTF8": "1"}
     )
     assert watching.stdout is not None
-    with watching.stdout:
-        for line in watching.stdout:
-            if line.startswith("Save the file"):
-                break
-        file.write_text(exercise("1.1").solution_source, "utf-8")
-        for line in watching.stdout:
-            if line.startswith("All 3 checks pass"):
-                break
-        else:
-            pytest.fail("it ended without grading again")
-        watching.send_signal(signal.SIGINT)
-        assert watching.wait(timeout=60) == 130
+    try:
+        with watching.stdout:
+            assert _said_until("Save the file", watching.stdout)
+            file.write_text(exercise("1.1").solution_source, "utf-8")
+            assert _said_until("All 3 checks pass", watching.stdout), "it ended without grading again"
+            assert _said_until("Save the file", watching.stdout)  # "…; Ctrl-C ends."
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(timeout=60) == 130
+    finally:
+        watching.kill()
+        watching.wait()
+
+
+def _said_until(beginning: str, lines: IO[str]) -> bool:
+    """Reads on until a line begins like this; whether one did."""
+    return any(line.startswith(beginning) for line in lines)
