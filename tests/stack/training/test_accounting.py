@@ -15,6 +15,7 @@ from teachllm.stack.models.presets import PRESETS
 from teachllm.stack.nn.attention import readable_attention
 from teachllm.stack.nn.fast import threads
 from teachllm.stack.training.accounting import (
+    calibrate,
     flops_per_token,
     measure_matmul_peak,
     parameters_by_part,
@@ -145,8 +146,21 @@ def test_memory_by_part_of_a_model_that_nobody_trains_on_one_gpu() -> None:
 
 def test_time() -> None:
     assert step_seconds(3e12, 2e12, 0.5) == 3
+    assert step_seconds(3e12, 2e12, 0.5, overhead=0.25) == 3.25
     with pytest.raises(ValueError, match="fraction"):
         step_seconds(1, 1, 1.5)
+    with pytest.raises(ValueError, match="not negative"):
+        step_seconds(1, 1, 1, -1)
+
+
+@pytest.mark.parametrize("overhead", [0.0, 0.02])
+def test_calibration_gives_back_both_measurements_and_what_made_them(overhead: float) -> None:
+    peak, fraction = 4e11, 0.6
+    few, many = 5e9, 8e10
+    measured = [(flops, step_seconds(flops, peak, fraction, overhead)) for flops in (many, few)]
+    assert calibrate(*measured, peak) == pytest.approx((fraction, overhead), abs=1e-12)
+    with pytest.raises(ValueError, match="measure again"):
+        calibrate((1e9, 0.2), (2e9, 0.1), peak)
 
 
 def test_the_peak_is_a_speed_and_is_measured_once() -> None:

@@ -142,12 +142,29 @@ def _block_activations(config: LlamaConfig, size: int) -> tuple[int, int]:
     return kept, inside
 
 
-def step_seconds(flops: float, peak: float, fraction: float) -> float:
+def step_seconds(flops: float, peak: float, fraction: float, overhead: float = 0.0) -> float:
     """Time of `flops` operations on a machine that does `peak` a second in matrix products, of which training
-    reaches `fraction`."""
-    if not (peak > 0 and 0 < fraction <= 1):
-        raise ValueError(f"peak is {peak} and fraction {fraction}: give one above 0, the other in (0, 1]")
-    return flops / (fraction * peak)
+    reaches `fraction`, and of what does not grow with them: `overhead` seconds, to start operations.
+    """
+    if not (peak > 0 and 0 < fraction <= 1 and overhead >= 0):
+        raise ValueError(
+            f"peak is {peak}, fraction {fraction}, overhead {overhead}: the first must be above 0, the second "
+            "in (0, 1], the third not negative"
+        )
+    return flops / (fraction * peak) + overhead
+
+
+def calibrate(small: tuple[float, float], large: tuple[float, float], peak: float) -> tuple[float, float]:
+    """(fraction, overhead) with which `step_seconds` gives two measured steps, each (operations, seconds).
+
+    ValueError if the larger one took no longer.
+    """
+    (few, short), (many, long) = sorted((small, large))
+    if not (many > few and long > short):
+        raise ValueError(f"{many} operations took {long} s, {few} took {short} s: measure again, quietly")
+    per_operation = (long - short) / (many - few)
+    overhead = max(0.0, short - few * per_operation)
+    return many / ((long - overhead) * peak), overhead
 
 
 @functools.cache
