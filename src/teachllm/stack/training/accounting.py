@@ -148,8 +148,8 @@ def step_seconds(flops: float, peak: float, fraction: float, overhead: float = 0
     """
     if not (peak > 0 and 0 < fraction <= 1 and overhead >= 0):
         raise ValueError(
-            f"peak is {peak}, fraction {fraction}, overhead {overhead}: the first must be above 0, the second "
-            "in (0, 1], the third not negative"
+            f"peak is {peak}, fraction {fraction}, overhead {overhead}: the first must be above 0, the "
+            "second in (0, 1], the third not negative"
         )
     return flops / (fraction * peak) + overhead
 
