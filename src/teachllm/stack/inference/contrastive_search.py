@@ -6,8 +6,7 @@ Su et al. 2022, arXiv:2202.06417.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +15,6 @@ from torch import Tensor
 
 from teachllm.stack.inference.generation import STEP, CausalModel, EndReason, tokens_to_write
 from teachllm.stack.nn.kv_cache import KVCache
-
-
-@runtime_checkable
-class FeatureModel(CausalModel, Protocol):
-    """A model that shows what its head reads, as those of the stack do."""
-
-    @property
-    def head(self) -> Callable[[Tensor], Tensor]: ...
-
-    def features(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor: ...
 
 
 def contrastive_scores(
@@ -44,7 +33,7 @@ def contrastive_scores(
 
 
 def contrastive_search(
-    model: FeatureModel,
+    model: CausalModel,
     prompt: Sequence[int],
     *,
     top_k: int,
@@ -72,7 +61,7 @@ def contrastive_search(
 
 
 def _search(
-    model: FeatureModel,
+    model: CausalModel,
     prompt: Sequence[int],
     top_k: int,
     alpha: float,
@@ -102,7 +91,7 @@ def _search(
 
 @torch.inference_mode()
 def _read_prompt(
-    model: FeatureModel, prompt: Sequence[int], cache: KVCache
+    model: CausalModel, prompt: Sequence[int], cache: KVCache
 ) -> tuple[Float[Tensor, "length d"], Float[Tensor, " vocab"]]:
     """The features of every position of the prompt, and the probabilities of what follows."""
     tokens = torch.tensor([list(prompt)], device=next(model.parameters()).device)
@@ -112,7 +101,7 @@ def _read_prompt(
 
 @torch.inference_mode()
 def _try_all(
-    model: FeatureModel,
+    model: CausalModel,
     tokens: Int[Tensor, " k"],
     likely: Float[Tensor, " k"],
     context: Float[Tensor, "length d"],
@@ -130,5 +119,5 @@ def _try_all(
 
 
 @torch.inference_mode()
-def _probabilities(model: FeatureModel, features: Float[Tensor, " d"]) -> Float[Tensor, " vocab"]:
+def _probabilities(model: CausalModel, features: Float[Tensor, " d"]) -> Float[Tensor, " vocab"]:
     return model.head(features).float().softmax(-1)

@@ -152,10 +152,8 @@ def _by_beams(
 def _by_contrast(
     loaded: LanguageModel, ids: list[int], top_k: int, alpha: float, max_tokens: int, stop: threading.Event
 ) -> Iterator[int | EndReason]:
-    from teachllm.stack.inference.contrastive_search import FeatureModel, contrastive_search
+    from teachllm.stack.inference.contrastive_search import contrastive_search
 
-    if not isinstance(loaded.model, FeatureModel):
-        raise ValueError(f"{loaded.name} does not show its features, which contrastive search compares")
     return contrastive_search(
         loaded.model,
         ids,

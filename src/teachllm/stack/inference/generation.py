@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from teachllm.stack.inference.sampling import Sampling, choose_token
 from teachllm.stack.inference.stop_strings import StopStrings
-from teachllm.stack.nn.kv_cache import CachedModelConfig, KVCache
+from teachllm.stack.nn.kv_cache import CachedModelConfig, CacheView, KVCache
 from teachllm.stack.tokenizer import StreamDecoder, Tokenizer
 
 STEP = 512  # tokens that one step reads at most: between two steps, `stop` is looked at
@@ -33,7 +33,16 @@ class CausalModel(Protocol):
     @property
     def config(self) -> GenerativeConfig: ...
 
-    def __call__(self, tokens: Tensor, cache: KVCache | None = None, last_only: bool = False) -> Tensor: ...
+    @property
+    def head(self) -> nn.Module:
+        """From features to logits."""
+        ...
+
+    def __call__(self, tokens: Tensor, cache: CacheView | None = None, last_only: bool = False) -> Tensor: ...
+
+    def features(self, tokens: Tensor, cache: CacheView | None = None) -> Tensor:
+        """What the head reads."""
+        ...
 
     def parameters(self) -> Iterator[Tensor]: ...
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from teachllm.stack.nn.attention import causal_attention
 from teachllm.stack.nn.feed_forward import GELUFeedForward
-from teachllm.stack.nn.kv_cache import KVCache
+from teachllm.stack.nn.kv_cache import CacheView
 from teachllm.stack.nn.norms import LayerNorm
 from teachllm.stack.nn.positions import LearnedPositions
 
@@ -81,24 +81,28 @@ class GPT2(nn.Module):
             self.head.weight = self.embedding.weight
 
     def forward(
-        self, tokens: Int[Tensor, "batch length"], cache: KVCache | None = None, last_only: bool = False
+        self, tokens: Int[Tensor, "batch length"], cache: CacheView | None = None, last_only: bool = False
     ) -> Float[Tensor, "batch length_or_1 vocab"]:
         """The logits of the token after each one; the arguments are those of `Llama.forward`."""
         x = self.features(tokens, cache)
         return self.head(x[:, -1:] if last_only else x)
 
     def features(
-        self, tokens: Int[Tensor, "batch length"], cache: KVCache | None = None
+        self, tokens: Int[Tensor, "batch length"], cache: CacheView | None = None
     ) -> Float[Tensor, "batch length d_model"]:
         """What the head reads; see `Llama.features`."""
-        start = 0 if cache is None else cache.length
-        if tokens.shape[1] == 0:
+        n_new = tokens.shape[1]
+        if n_new == 0:
             raise ValueError("no tokens were given; this model takes at least one")
-        x = self.embedding(tokens) + self.positions(start, tokens.shape[1])
+        positions = slice(0, n_new) if cache is None else cache.positions(n_new)
+        if isinstance(positions, slice):
+            x = self.embedding(tokens) + self.positions(positions.start, n_new)
+        else:
+            x = self.embedding(tokens) + self.positions.weight[positions]
         for block in self.blocks:
             x = block(x, cache)
         if cache is not None:
-            cache.advance(tokens.shape[1])
+            cache.advance(n_new)
         return self.norm(x)
 
 
@@ -112,7 +116,7 @@ class Block(nn.Module):
         self.feed_forward_norm = LayerNorm(config.d_model, config.norm_eps)
         self.feed_forward = GELUFeedForward(config.d_model, config.hidden)
 
-    def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, cache: CacheView | None) -> Tensor:
         x = x + self.attention(self.attention_norm(x), cache)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
@@ -127,9 +131,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(config.d_model, config.d_model)
 
     def forward(
-        self, x: Float[Tensor, "batch length d_model"], cache: KVCache | None
+        self, x: Float[Tensor, "batch length d_model"], cache: CacheView | None
     ) -> Float[Tensor, "batch length d_model"]:
         q, k, v = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2).chunk(3, dim=1)
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        return self.out(causal_attention(q, k, v).transpose(1, 2).flatten(2))
+        heads = causal_attention(q, k, v) if cache is None else cache.attend(self.layer, q, k, v)
+        return self.out(heads.transpose(1, 2).flatten(2))

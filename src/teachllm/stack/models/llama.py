@@ -17,7 +17,7 @@ from teachllm.stack.models.parameter_count import parameter_count
 from teachllm.stack.nn.attention import causal_attention
 from teachllm.stack.nn.embedding import TokenEmbedding
 from teachllm.stack.nn.feed_forward import SwiGLUFeedForward
-from teachllm.stack.nn.kv_cache import KVCache
+from teachllm.stack.nn.kv_cache import CacheView
 from teachllm.stack.nn.norms import RMSNorm
 from teachllm.stack.nn.positions import rope_frequencies, rotated_heads
 
@@ -104,7 +104,7 @@ class Llama(nn.Module):
         self.register_buffer("rope_sin", angles.sin(), persistent=False)
 
     def forward(
-        self, tokens: Int[Tensor, "batch length"], cache: KVCache | None = None, last_only: bool = False
+        self, tokens: Int[Tensor, "batch length"], cache: CacheView | None = None, last_only: bool = False
     ) -> Float[Tensor, "batch length_or_1 vocab"]:
         """The logits of the token after each one.
 
@@ -115,26 +115,31 @@ class Llama(nn.Module):
         return self.head(x[:, -1:] if last_only else x)
 
     def features(
-        self, tokens: Int[Tensor, "batch length"], cache: KVCache | None = None
+        self, tokens: Int[Tensor, "batch length"], cache: CacheView | None = None
     ) -> Float[Tensor, "batch length d_model"]:
         """What the head reads: a loss that makes logits in pieces multiplies by `head.weight` itself.
 
         cache: tokens stand behind what it holds, and are added to it.
         ValueError if there are no tokens, or more than the context or the cache can hold.
         """
-        start = 0 if cache is None else cache.length
-        end = start + tokens.shape[1]
-        if not start < end <= self.config.context_length:
+        n_new = tokens.shape[1]
+        positions = slice(0, n_new) if cache is None else cache.positions(n_new)
+        if (
+            isinstance(positions, slice)
+            and not positions.start < positions.stop <= self.config.context_length
+        ):
             raise ValueError(
-                f"{tokens.shape[1]} tokens after {start}: this model takes at least one, and "
-                f"{self.config.context_length} in all; shorten the text"
+                f"{n_new} tokens after {positions.start}: this model takes at least one, and "
+                f"{longest} in all; shorten the text"
             )
-        cos, sin = self.rope_cos[start:end], self.rope_sin[start:end]
+        cos, sin = self.rope_cos[positions], self.rope_sin[positions]
+        if cos.ndim == 3:  # each row has positions of its own: the same for all of its heads
+            cos, sin = cos[:, None], sin[:, None]
         x = self.embedding(tokens)
         for block in self.blocks:
             x = block(x, cos, sin, cache)
         if cache is not None:
-            cache.advance(tokens.shape[1])
+            cache.advance(n_new)
         return self.norm(x)
 
 
@@ -148,7 +153,7 @@ class Block(nn.Module):
         self.feed_forward_norm = RMSNorm(config.d_model, config.norm_eps)
         self.feed_forward = SwiGLUFeedForward(config.d_model, config.hidden)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: CacheView | None) -> Tensor:
         x = x + self.attention(self.attention_norm(x), cos, sin, cache)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
@@ -168,9 +173,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(config.n_heads * config.head_dim, config.d_model, bias=False)
 
     def forward(
-        self, x: Float[Tensor, "batch length d_model"], cos: Tensor, sin: Tensor, cache: KVCache | None
+        self, x: Float[Tensor, "batch length d_model"], cos: Tensor, sin: Tensor, cache: CacheView | None
     ) -> Float[Tensor, "batch length d_model"]:
         q, k, v = rotated_heads(self.qkv(x), cos, sin, self.n_heads, self.n_kv_heads)
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        return self.out(causal_attention(q, k, v).transpose(1, 2).flatten(2))
+        heads = causal_attention(q, k, v) if cache is None else cache.attend(self.layer, q, k, v)
+        return self.out(heads.transpose(1, 2).flatten(2))

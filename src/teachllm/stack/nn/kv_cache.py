@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from teachllm.stack.nn.attention import causal_attention
+
 
 class CachedModelConfig(Protocol):
     """What a cache must know of a model."""
@@ -18,6 +20,30 @@ class CachedModelConfig(Protocol):
     def n_kv_heads(self) -> int: ...
     @property
     def head_dim(self) -> int: ...
+
+
+class CacheView(Protocol):
+    """What a model asks of a cache. It may hold one text (`KVCache`) or what is next of many."""
+
+    def positions(self, n_new: int) -> slice | Int[Tensor, "*batch n_new"]:
+        """Where the `n_new` columns of tokens that are given stand in their texts: a slice if all rows stand
+        alike, else positions for every column, or for every row and column.
+        """
+        ...
+
+    def attend(
+        self,
+        layer: int,
+        q: Float[Tensor, "batch heads new d"],
+        k: Float[Tensor, "batch kv_heads new d"],
+        v: Float[Tensor, "batch kv_heads new d"],
+    ) -> Float[Tensor, "batch heads new d"]:
+        """Keep the new keys and values of one layer; each query's attention over its text up to itself."""
+        ...
+
+    def advance(self, n_positions: int) -> None:
+        """Every layer has written `n_positions` columns: they count from now on."""
+        ...
 
 
 class KVCache:
@@ -62,6 +88,21 @@ class KVCache:
         dtype and device are those of the model's weights.
         """
         return cls(config.n_layers, config.n_kv_heads, config.head_dim, capacity, batch, dtype, device)
+
+    def positions(self, n_new: int) -> slice:
+        """Those behind what is held."""
+        return slice(self.length, self.length + n_new)
+
+    def attend(
+        self,
+        layer: int,
+        q: Float[Tensor, "batch heads new d"],
+        k: Float[Tensor, "batch kv_heads new d"],
+        v: Float[Tensor, "batch kv_heads new d"],
+    ) -> Float[Tensor, "batch heads new d"]:
+        """`causal_attention` of the new positions over all, which `update` keeps and returns."""
+        keys, values = self.update(layer, k, v)
+        return causal_attention(q, keys, values)
 
     def update(
         self,
