@@ -124,10 +124,8 @@ class Llama(nn.Module):
         """
         n_new = tokens.shape[1]
         positions = slice(0, n_new) if cache is None else cache.positions(n_new)
-        if (
-            isinstance(positions, slice)
-            and not positions.start < positions.stop <= self.config.context_length
-        ):
+        longest = self.config.context_length
+        if isinstance(positions, slice) and not positions.start < positions.stop <= longest:
             raise ValueError(
                 f"{n_new} tokens after {positions.start}: this model takes at least one, and "
                 f"{longest} in all; shorten the text"
