@@ -1,0 +1,41 @@
+"""The sizes of an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KV_BYTES = 1 << 29  # of keys and values, where the number of blocks is not given
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """ValueError names everything that is out of range.
+
+    max_batch_tokens: what one step computes at most, of all requests together. More is better for throughput,
+    less for whoever waits for the next token while a long prompt is read.
+    max_running: texts that hold memory at the same time.
+    n_blocks: of `block_size` tokens; None for as many as take 512 MiB.
+    ageing_steps: whoever has waited this many steps counts as one level of priority higher.
+    """
+
+    max_batch_tokens: int = 512
+    max_running: int = 256
+    block_size: int = 16
+    n_blocks: int | None = None
+    prefix_caching: bool = True
+    ageing_steps: int = 256
+
+    def __post_init__(self) -> None:
+        names = ("max_batch_tokens", "max_running", "block_size", "n_blocks", "ageing_steps")
+        problems = [
+            f"{name} is {value}; it must be at least 1"
+            for name in names
+            if (value := getattr(self, name)) is not None and value < 1
+        ]
+        if not problems and self.max_batch_tokens < self.max_running:
+            problems.append(
+                f"max_batch_tokens is {self.max_batch_tokens}, below max_running = {self.max_running}: "
+                "a step could not give every text its next token"
+            )
+        if problems:
+            raise ValueError("this is no engine: " + "; ".join(problems))

@@ -1,0 +1,79 @@
+"""How an engine stands, as plain values for a dashboard, a metrics page or a figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+TextState: TypeAlias = Literal["waiting", "running", "preempted"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextSnapshot:
+    """One text that is being written. computed: tokens whose keys and values are held; wanted: tokens of
+    prompt and text so far that must be; written: tokens of the text; blocks: those it reads, shared or not.
+    """
+
+    request: str
+    index: int
+    state: TextState
+    priority: int
+    prompt: int
+    computed: int
+    wanted: int
+    written: int
+    blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What one step computed. prefill: tokens of prompts (or of preempted texts once more); decode: tokens
+    just written. seconds: the whole step; bookkeeping: what of it was neither the model nor the sampling.
+    """
+
+    step: int
+    prefill: int
+    decode: int
+    running: int
+    waiting: int
+    preempted: int
+    seconds: float
+    bookkeeping: float
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """Seconds, of requests that ended lately: to the first token (TTFT), and between tokens (TPOT); None
+    before there are any.
+    """
+
+    ttft_p50: float | None
+    ttft_p95: float | None
+    tpot_p50: float | None
+    tpot_p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSnapshot:
+    """`blocks_owned` + `blocks_cached` + `blocks_unused` = `n_blocks`. Counters run since the engine began.
+
+    blocks_owned: read by some text; blocks_cached: by none, but findable; tokens_per_second: written, over
+    the last steps.
+    """
+
+    texts: tuple[TextSnapshot, ...]
+    n_blocks: int
+    block_size: int
+    blocks_owned: int
+    blocks_cached: int
+    blocks_unused: int
+    steps: tuple[StepRecord, ...]
+    latencies: Latencies
+    tokens_per_second: float
+    requests_finished: int
+    requests_failed: int
+    requests_cancelled: int
+    tokens_written: int
+    prompt_tokens: int
+    cached_tokens: int
+    preemptions: int
