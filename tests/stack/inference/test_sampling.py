@@ -15,7 +15,7 @@ from teachllm.stack.inference import (
     top_p,
     typical_p,
 )
-from teachllm.stack.inference.sampling import draw
+from teachllm.stack.inference.sampling import distribution, draw
 
 NOTHING = torch.tensor([], dtype=torch.long)
 
@@ -145,3 +145,14 @@ def test_everything_out_of_range_is_named() -> None:
         assert name in str(refused.value)
     with pytest.raises(ValueError, match="temperature is nan"):
         Sampling(temperature=float("nan"))
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.8, top_k=6, top_p=0.8, repetition_penalty=1.3)])
+def test_the_distribution_is_what_tokens_are_drawn_from(sampling: Sampling) -> None:
+    logits, seen = torch.randn(12, generator=torch.Generator().manual_seed(4)), torch.tensor([3, 3, 5])
+    probabilities = distribution(logits, seen, sampling)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.tensor([choose_token(logits, seen, sampling, generator) for _ in range(4000)])
+    shares = drawn.bincount(minlength=12) / 4000
+    assert set(drawn.tolist()) == set(probabilities.nonzero()[:, 0].tolist())
+    torch.testing.assert_close(shares, probabilities, atol=0.03, rtol=0)

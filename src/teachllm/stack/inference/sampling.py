@@ -71,11 +71,32 @@ def choose_token(
 
     The generator's device is that of the logits.
     """
-    logits = logits.float()  # in bfloat16, argmax is slower and top-p sums too coarsely
-    if sampling.repetition_penalty is not None:
-        logits = repetition_penalty(logits, seen, sampling.repetition_penalty)
+    logits = penalized(logits, seen, sampling)
     if sampling.temperature == 0:
         return int(logits.argmax())
+    return draw(filtered(logits, sampling).softmax(-1), generator)
+
+
+def distribution(
+    logits: Float[Tensor, " vocab"], seen: Int[Tensor, " n_seen"], sampling: Sampling
+) -> Float[Tensor, " vocab"]:
+    """The probabilities that `choose_token` draws from; at temperature 0, 1 for the token that it takes."""
+    logits = penalized(logits, seen, sampling)
+    if sampling.temperature == 0:
+        return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+    return filtered(logits, sampling).softmax(-1)
+
+
+def penalized(logits: Logits, seen: Int[Tensor, "*batch n_seen"], sampling: Sampling) -> Logits:
+    """In float32, with the repetition penalty where there is one."""
+    logits = logits.float()  # in bfloat16, argmax is slower and top-p sums too coarsely
+    if sampling.repetition_penalty is None:
+        return logits
+    return repetition_penalty(logits, seen, sampling.repetition_penalty)
+
+
+def filtered(logits: Logits, sampling: Sampling) -> Logits:
+    """After the temperature, which is above 0, and the filters that were asked for."""
     logits = temperature(logits, sampling.temperature)
     if sampling.top_k is not None:
         logits = top_k(logits, sampling.top_k)
@@ -85,7 +106,7 @@ def choose_token(
         logits = min_p(logits, sampling.min_p)
     if sampling.typical_p is not None:
         logits = typical_p(logits, sampling.typical_p)
-    return draw(logits.softmax(-1), generator)
+    return logits
 
 
 def draw(probabilities: Float[Tensor, " vocab"], generator: torch.Generator) -> int:
