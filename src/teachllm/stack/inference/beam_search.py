@@ -99,61 +99,89 @@ def beam_search_steps(
     Raises `ContextFull`, ValueError for an empty prompt or options out of range.
     """
     wanted, _ = tokens_to_write(model, prompt, max_tokens)
-    if num_beams < 1:
-        raise ValueError(f"num_beams is {num_beams}; it must be at least 1")
-    if not -10 <= length_penalty <= 10:
-        raise ValueError(f"length_penalty is {length_penalty}; it must be from -10 to 10")
-    return _search(model, prompt, num_beams, wanted, frozenset(end_tokens), length_penalty, stop)
+    rules = BeamRules(num_beams, wanted, frozenset(end_tokens), length_penalty)
+    return _search(model, prompt, rules, stop or threading.Event())
 
 
-def _search(
-    model: CausalModel,
-    prompt: Sequence[int],
-    num_beams: int,
-    wanted: int,
-    end_tokens: frozenset[int],
-    length_penalty: float,
-    stop: threading.Event | None,
-) -> Iterator[Beams]:
-    weights = next(model.parameters())
-    cache = KVCache.for_model(model.config, len(prompt) + wanted, dtype=weights.dtype, device=weights.device)
-    # Room for one end token a beam and kind, and still `num_beams` that go on.
-    n_candidates = num_beams * (1 + max(1, len(end_tokens)))
-    running, finished = [Hypothesis((), 0.0, 0.0)], []
-    logprobs = _read_prompt(model, prompt, cache)
-    for length in range(1, wanted + 1):
-        scores = torch.tensor([beam.log_probability for beam in running], device=logprobs.device)
-        ended_here: list[Hypothesis] = []
-        going_on: list[tuple[Hypothesis, int]] = []
-        extensions = (part.tolist() for part in best_extensions(scores, logprobs, n_candidates))
-        last = length == wanted or (stop is not None and stop.is_set())
-        for rank, (total, parent, token) in enumerate(zip(*extensions, strict=True)):
-            score = length_normalized(total, length, length_penalty)
-            hypothesis = Hypothesis((*running[parent].tokens, token), total, score)
-            if token in end_tokens or last:
-                # What ends below the best `num_beams` would have fallen out of the beam anyway.
-                ended_here += [hypothesis] if rank < num_beams else []
-            elif len(going_on) < num_beams:
-                going_on.append((hypothesis, parent))
-        finished = sorted([*finished, *ended_here], key=lambda one: one.score, reverse=True)[:num_beams]
-        running, parents = [beam for beam, _ in going_on], [parent for _, parent in going_on]
-        yield Beams(running, parents, finished)
-        if last or not running:
-            return
-        if len(finished) == num_beams and _best_possible(running[0], length, wanted, length_penalty) <= (
-            finished[-1].score
-        ):
-            return
-        logprobs = _step(model, running, parents, cache)
+@dataclass(frozen=True, slots=True)
+class BeamRules:
+    """What a search goes by. longest: tokens after which it ends. ValueError if one is out of range."""
+
+    num_beams: int
+    longest: int
+    end_tokens: frozenset[int]
+    length_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.num_beams < 1:
+            raise ValueError(f"num_beams is {self.num_beams}; it must be at least 1")
+        if not -10 <= self.length_penalty <= 10:
+            raise ValueError(f"length_penalty is {self.length_penalty}; it must be from -10 to 10")
+
+    @property
+    def n_candidates(self) -> int:
+        """Room for one end token a beam and kind, and still `num_beams` that go on."""
+        return self.num_beams * (1 + max(1, len(self.end_tokens)))
 
 
-def _best_possible(beam: Hypothesis, length: int, longest: int, length_penalty: float) -> float:
+BEFORE_FIRST = Beams([Hypothesis((), 0.0, 0.0)], [0], [])
+
+
+def next_beams(
+    beams: Beams, logprobs: Float[Tensor, "beams vocab"], rules: BeamRules, *, stop: bool = False
+) -> Beams:
+    """The search one token later, of `logprobs` behind each running beam. With `stop`, or at the longest, all
+    that run count as finished.
+    """
+    length = len(beams.running[0].tokens) + 1
+    last = stop or length == rules.longest
+    scores = torch.tensor([beam.log_probability for beam in beams.running], device=logprobs.device)
+    ended_here: list[Hypothesis] = []
+    going_on: list[tuple[Hypothesis, int]] = []
+    extensions = (part.tolist() for part in best_extensions(scores, logprobs, rules.n_candidates))
+    for rank, (total, parent, token) in enumerate(zip(*extensions, strict=True)):
+        score = length_normalized(total, length, rules.length_penalty)
+        hypothesis = Hypothesis((*beams.running[parent].tokens, token), total, score)
+        if token in rules.end_tokens or last:
+            # What ends below the best `num_beams` would have fallen out of the beam anyway.
+            ended_here += [hypothesis] if rank < rules.num_beams else []
+        elif len(going_on) < rules.num_beams:
+            going_on.append((hypothesis, parent))
+    finished = sorted([*beams.finished, *ended_here], key=lambda one: one.score, reverse=True)
+    return Beams(
+        [beam for beam, _ in going_on], [parent for _, parent in going_on], finished[: rules.num_beams]
+    )
+
+
+def is_over(beams: Beams, rules: BeamRules) -> bool:
+    """Whether no beam runs, or none can still overtake the worst of `num_beams` finished ones."""
+    if not beams.running:
+        return True
+    best = _best_possible(beams.running[0], rules)
+    return len(beams.finished) == rules.num_beams and best <= beams.finished[-1].score
+
+
+def _best_possible(beam: Hypothesis, rules: BeamRules) -> float:
     """No continuation of `beam` scores higher: its log-probability can only fall, and dividing a negative
     number by more can only raise it.
     """
-    return length_normalized(
-        beam.log_probability, longest if length_penalty > 0 else length + 1, length_penalty
-    )
+    length = rules.longest if rules.length_penalty > 0 else len(beam.tokens) + 1
+    return length_normalized(beam.log_probability, length, rules.length_penalty)
+
+
+def _search(
+    model: CausalModel, prompt: Sequence[int], rules: BeamRules, stop: threading.Event
+) -> Iterator[Beams]:
+    weights = next(model.parameters())
+    capacity = len(prompt) + rules.longest
+    cache = KVCache.for_model(model.config, capacity, dtype=weights.dtype, device=weights.device)
+    beams, logprobs = BEFORE_FIRST, _read_prompt(model, prompt, cache)
+    while True:
+        beams = next_beams(beams, logprobs, rules, stop=stop.is_set())
+        yield beams
+        if is_over(beams, rules):
+            return
+        logprobs = _step(model, beams.running, beams.parents, cache)
 
 
 @torch.inference_mode()
