@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from teachllm.stack.data import packing
 from teachllm.stack.data.packing import (
+    IGNORED,
     best_fit,
     cut_documents,
     document_ids,
     document_mask,
+    next_token_targets,
     padding_of_packing,
     truncated_by_cutting,
     truncated_by_packing,
@@ -103,3 +105,13 @@ def test_shares_of_torn_documents_and_of_padding() -> None:
     assert padding_of_packing(lengths, 10) == 0  # 10 | 6 4 | 4 4 2
     assert padding_of_packing([6, 6], 10) == pytest.approx(0.4)
     assert truncated_by_cutting([], 10) == truncated_by_packing([], 10) == padding_of_packing([], 10) == 0
+
+
+def test_an_end_of_text_is_a_target_even_where_padding_is_written_with_it() -> None:
+    end = 9
+    tokens = torch.tensor([[4, 5, end, end, end], [end, end, 6, 7, end]])
+    mask = torch.tensor([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1]], dtype=torch.bool)
+    assert next_token_targets(tokens, mask).tolist() == [
+        [5, end, IGNORED, IGNORED, IGNORED],
+        [IGNORED, IGNORED, 7, end, IGNORED],
+    ]

@@ -19,6 +19,25 @@ IGNORED = -100
 """The target where nothing is to be learned, padding or a prompt: PyTorch's `cross_entropy` leaves it out."""
 
 
+def next_token_targets(
+    tokens: Int[Tensor, "row position"], mask: Bool[Tensor, "row position"]
+) -> Int[Tensor, "row position"]:
+    """What each position is to predict: the token behind it where both are real, `IGNORED` everywhere else.
+
+    mask: True for real tokens. It cannot be replaced by a look at the tokens: where padding is written with
+    the end-of-text token, the one that really ends a text must be learned.
+
+    >>> import torch
+    >>> next_token_targets(torch.tensor([[5, 6, 0, 0, 0]]), torch.tensor([[True, True, True, False, False]]))
+    tensor([[   6,    0, -100, -100, -100]])
+    """
+    targets = tokens.roll(-1, dims=-1)
+    targets[:, -1:] = IGNORED
+    both = mask.clone()
+    both[:, :-1] &= mask[:, 1:]
+    return targets.masked_fill(~both, IGNORED)
+
+
 def document_ids(tokens: Int[Tensor, "row position"], end_of_text: int) -> Int[Tensor, "row position"]:
     """Which document of its row each token belongs to: the end-of-text token opens the next one.
 

@@ -210,7 +210,7 @@ def rotated_heads(
 
     Queries and keys are turned. In training on a CPU, a fused kernel does all of it in one pass.
     """
-    if fast.pays(qkv) and cos.dtype == torch.float32:
+    if fast.pays(qkv) and cos.dtype == torch.float32 and cos.ndim == 2:
         return fast_rotated_heads(qkv, cos, sin, n_heads, n_kv_heads)
     heads = qkv.unflatten(-1, (n_heads + 2 * n_kv_heads, -1)).transpose(1, 2)
     qk, v = heads.split([n_heads + n_kv_heads, n_kv_heads], dim=1)
