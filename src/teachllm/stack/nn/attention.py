@@ -97,8 +97,17 @@ def fused_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, causal_mask(n_queries, n_keys - n_queries, q.device))
 
 
-def readable_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """`causal_attention` by `scaled_dot_product_attention`, whatever stands under that name just now."""
+def readable_causal_attention(
+    q: Float[Tensor, "batch heads query d"],
+    k: Float[Tensor, "batch kv_heads key d"],
+    v: Float[Tensor, "batch kv_heads key d"],
+) -> Float[Tensor, "batch heads query d"]:
+    """`causal_attention` by `scaled_dot_product_attention`, whatever stands under that name just now.
+
+    The queries stand at the newest of the keys' positions: at all of them in a prefill, at the last one when
+    decoding, at the last few in a chunk of a prompt. Each sees itself and everything before it. Query head h
+    uses keys and values of head h // (heads / kv_heads).
+    """
     n_queries, n_keys, group = q.shape[2], k.shape[2], q.shape[1] // k.shape[1]
     mask = causal_mask(n_queries, n_keys - n_queries, q.device)
     return scaled_dot_product_attention(q, repeat_kv_heads(k, group), repeat_kv_heads(v, group), mask)
