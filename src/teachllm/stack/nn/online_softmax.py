@@ -41,12 +41,18 @@ def empty_state(
 
 
 def softmax_state(
-    scores: Float[Tensor, "*batch query key"], values: Float[Tensor, "*batch key d_v"]
+    scores: Float[Tensor, "*batch query key"],
+    values: Float[Tensor, "*batch key d_v"],
+    kept: Float[Tensor, "*batch query key"] | None = None,
 ) -> SoftmaxState:
-    """One block of keys by itself. A score of −∞ is a key that may not be seen."""
+    """One block of keys by itself. A score of −∞ is a key that may not be seen.
+
+    kept: what each weight is multiplied by on its way into the numerator alone; dropout gives 0 or 1/(1 − p).
+    """
     m = scores.amax(dim=-1)
     weights = torch.exp(scores - finite(m).unsqueeze(-1))
-    return m, weights.sum(dim=-1), weights @ values
+    total = weights.sum(dim=-1)
+    return m, total, (weights if kept is None else weights * kept) @ values
 
 
 def merge_softmax(a: SoftmaxState, b: SoftmaxState) -> SoftmaxState:
@@ -73,18 +79,17 @@ def update_softmax(
     values: Float[Tensor, "*batch key d_v"],
     kept: Float[Tensor, "*batch query key"] | None = None,
 ) -> SoftmaxState:
-    """The state after one more block of keys: `merge_softmax(state, softmax_state(scores, values))` at once.
+    """The state after one more block of keys: `merge_softmax(state, softmax_state(scores, values, kept))`.
 
-    kept: what each weight is multiplied by on its way into the numerator alone; dropout gives 0 or 1/(1 − p).
+    It relates the new weights to the common maximum from the start, so that only the old sums are rescaled.
     """
     m_old, total, acc = state
     m = torch.maximum(m_old, scores.amax(dim=-1))
     scale = torch.exp(m_old - finite(m))
     weights = torch.exp(scores - finite(m).unsqueeze(-1))
     total = scale * total + weights.sum(dim=-1)
-    if kept is not None:
-        weights = weights * kept
-    return m, total, scale.unsqueeze(-1) * acc + weights @ values
+    acc = scale.unsqueeze(-1) * acc + (weights if kept is None else weights * kept) @ values
+    return m, total, acc
 
 
 def finish_softmax(
