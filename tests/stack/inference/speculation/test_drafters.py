@@ -1,0 +1,123 @@
+"""Drafters: what the n-grams find, what a cache keeps, what an early exit shares."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from teachllm.stack.inference import Sampling, generate_tokens
+from teachllm.stack.inference.sampling import distribution
+from teachllm.stack.inference.speculation import ModelDrafter, NgramDrafter, first_layers
+from teachllm.stack.inference.speculation.drafters import agreeing, check_vocabulary, continuation_of_ngram
+from teachllm.stack.models.llama import Llama
+
+GREEDY, CHANCE = Sampling(), torch.Generator()
+
+
+def ngram(text: list[int], k: int = 4, longest: int = 3) -> list[int]:
+    return NgramDrafter(longest).draft(torch.tensor(text), k, GREEDY, CHANCE).tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "drafted"),
+    [
+        ([1, 2, 3, 9, 8, 7, 6, 1, 2, 3], [9, 8, 7, 6]),
+        ([1, 2, 9, 1, 2, 8, 5, 4, 3, 1, 2], [8, 5, 4, 3]),  # the latest place
+        ([1, 2, 3, 9, 0, 0, 3, 8, 0, 0, 1, 2, 3], [9, 0, 0, 3]),  # the longest match before the latest
+        ([5, 6, 7, 3, 9], []),
+        ([1, 2, 1, 2, 1, 2], [1, 2, 1, 2]),  # goes round
+        ([4, 4], [4, 4, 4, 4]),
+        ([4], []),
+    ],
+)
+def test_the_text_goes_on_as_it_did_before(text: list[int], drafted: list[int]) -> None:
+    assert ngram(text) == drafted
+
+
+def test_the_ngrams_are_those_of_a_plain_search() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        text = torch.randint(4, (int(torch.randint(2, 25, (), generator=generator)),), generator=generator)
+        tokens, expected = text.tolist(), None
+        for n in range(min(3, len(tokens) - 1), 0, -1):
+            ends = [end for end in range(n, len(tokens)) if tokens[end - n : end] == tokens[-n:]]
+            if ends:
+                expected = ends[-1]
+                break
+        assert continuation_of_ngram(text, 3) == expected
+
+
+def test_a_model_drafts_what_it_would_write_and_remembers_what_agrees(tiny_llama: Llama) -> None:
+    drafter = ModelDrafter(tiny_llama)
+    drafter.start(60)
+    read: list[int] = []
+    tiny_llama.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].shape[1]))
+
+    def draft(text: list[int], k: int) -> list[int]:
+        read.clear()
+        return drafter.draft(torch.tensor(text), k, GREEDY, CHANCE).tokens
+
+    first = draft([5, 6, 7], 4)
+    assert read == [3, 1, 1, 1]
+    kept = [5, 6, 7, *first[:2]]
+    other = (first[2] + 1) % 256
+    second = draft([*kept, other], 3)  # the third was rejected: the cache holds five tokens of this text
+    assert read == [1, 1, 1]
+    read.clear()
+    assert second == list(generate_tokens(tiny_llama, [*kept, other], max_tokens=3))[:3]
+    third = draft([9, 9], 2)  # nothing in common
+    assert read == [2, 1]
+    assert third == list(generate_tokens(tiny_llama, [9, 9], max_tokens=2))[:2]
+
+
+def test_the_draft_says_from_what_it_drew(tiny_llama: Llama) -> None:
+    sampling = Sampling(temperature=0.8, top_k=5)
+    drafter = ModelDrafter(tiny_llama)
+    drafter.start(20)
+    text = torch.tensor([1, 2, 3])
+    draft = drafter.draft(text, 3, sampling, torch.Generator().manual_seed(0))
+    assert draft.probabilities is not None
+    whole = torch.cat([text, torch.tensor(draft.tokens)])
+    with torch.inference_mode():
+        logits = tiny_llama(whole[None])[0, 2:-1]
+    expected = torch.stack([distribution(row, whole, sampling) for row in logits])
+    torch.testing.assert_close(draft.probabilities, expected, atol=1e-5, rtol=1e-4)
+    assert all(row[token] > 0 for row, token in zip(draft.probabilities, draft.tokens, strict=True))
+
+
+def test_an_early_exit_is_the_first_layers_and_the_head_without_a_copy(deep_llama: Llama) -> None:
+    exit_model = first_layers(deep_llama, 3)
+    tokens = torch.tensor([[4, 9, 33, 2]])
+    with torch.inference_mode():
+        x = deep_llama.embedding(tokens)
+        for block in deep_llama.blocks[:3]:
+            x = block(x, deep_llama.rope_cos[:4], deep_llama.rope_sin[:4], None)
+        expected = deep_llama.head(deep_llama.norm(x))
+        torch.testing.assert_close(exit_model(tokens), expected, rtol=0, atol=0)
+    own = {id(weights) for weights in deep_llama.parameters()}
+    assert {id(weights) for weights in exit_model.parameters()} < own
+    assert len(deep_llama.blocks) == 5
+    for wrong in (0, 5):
+        with pytest.raises(ValueError, match=f"after layer {wrong}"):
+            first_layers(deep_llama, wrong)
+
+
+def test_what_agrees_is_counted_from_the_left() -> None:
+    def count(one: list[int], other: list[int]) -> int:
+        return agreeing(torch.tensor(one, dtype=torch.long), torch.tensor(other, dtype=torch.long))
+
+    assert count([1, 2, 3], [1, 2, 4, 3]) == 2
+    assert count([1, 2], [1, 2, 3]) == 2
+    assert count([], [1]) == count([2, 1], [1, 1]) == 0
+
+
+def test_a_foreign_vocabulary_and_an_unstarted_drafter_are_refused(tiny_llama: Llama) -> None:
+    check_vocabulary([b"a", b"b"], [b"a", b"b"])
+    with pytest.raises(ValueError, match="2 tokens and the target 2, and token 1 differs"):
+        check_vocabulary([b"a", b"b"], [b"a", b"c"])
+    with pytest.raises(ValueError, match="3 tokens and the target 2, and token 2 differs"):
+        check_vocabulary([b"a", b"b"], [b"a", b"b", b"c"])
+    with pytest.raises(ValueError, match="longest is 0"):
+        NgramDrafter(0)
+    with pytest.raises(ValueError, match="start"):
+        ModelDrafter(tiny_llama).draft(torch.tensor([1]), 1, GREEDY, CHANCE)
