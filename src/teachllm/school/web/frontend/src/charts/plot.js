@@ -65,13 +65,15 @@ export function clip(text, width, size = FONT) {
   return `${characters.join("")}…`;
 }
 
-/** Ticks of a scale as texts; a logarithmic one shows powers of its base only. */
+/** Ticks of a scale as texts; a logarithmic one shows powers of ten, and 2 and 5 between them where those are few. */
 export function ticks(scale, count) {
   const logarithmic = typeof scale.base === "function";
   const all = scale.ticks(count);
   if (!logarithmic) return all;
-  const powers = all.filter((value) => Math.abs(Math.log10(value) % 1) < 1e-9);
-  return powers.length >= 2 ? powers : all.filter((_, index) => index % Math.ceil(all.length / count) === 0);
+  const lead = (value) => Number((value / 10 ** Math.floor(Math.log10(value) + 1e-9)).toPrecision(6));
+  const leads = (...digits) => all.filter((value) => digits.includes(lead(value)));
+  const fitting = [leads(1), leads(1, 2, 5)].find((few) => few.length >= 2);
+  return fitting ?? all.filter((_, index) => index % Math.ceil(all.length / count) === 0);
 }
 
 /** Width that the labels of a vertical axis need. */
