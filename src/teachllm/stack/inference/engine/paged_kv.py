@@ -1,0 +1,162 @@
+"""The tensors behind the block tables, and the cache view through which a model sees many texts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from teachllm.stack.inference.engine.blocks import BlockTable, Copy
+from teachllm.stack.nn.kv_cache import CachedModelConfig, kv_cache_bytes
+from teachllm.stack.nn.paged_attention import PagedText, paged_attention, paged_decode_attention
+
+
+class PagedKV:
+    """Keys and values of all blocks. keys[layer] and values[layer] are (n_blocks, block_size, kv_heads, d).
+
+    All lie in `storage`, (n_layers, 2, n_blocks, block_size, kv_heads, d), keys before values: what a block
+    holds is storage[:, :, block].
+    """
+
+    def __init__(
+        self,
+        n_layers: int,
+        n_blocks: int,
+        block_size: int,
+        n_kv_heads: int,
+        head_dim: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        shape = (n_layers, 2, n_blocks, block_size, n_kv_heads, head_dim)
+        if min(shape) < 1:
+            raise ValueError(f"keys and values of shape {shape}: each number must be at least 1")
+        # Zeros, since a slot that is hidden by a weight of 0 must not hold a NaN: 0 · NaN is NaN.
+        self.storage = torch.zeros(shape, dtype=dtype, device=device)
+        self.keys = [layer[0] for layer in self.storage]
+        self.values = [layer[1] for layer in self.storage]
+        self.n_blocks, self.block_size = n_blocks, block_size
+
+    @classmethod
+    def for_model(
+        cls,
+        config: CachedModelConfig,
+        n_blocks: int,
+        block_size: int = 16,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> PagedKV:
+        """Blocks of the shape that a model with this `config` needs; dtype and device are its weights'."""
+        return cls(config.n_layers, n_blocks, block_size, config.n_kv_heads, config.head_dim, dtype, device)
+
+    @property
+    def n_bytes(self) -> int:
+        return self.storage.nbytes
+
+    def copy(self, copies: Sequence[Copy]) -> None:
+        """Copy blocks in every layer, one after another."""
+        sources, targets = [copy.source for copy in copies], [copy.target for copy in copies]
+        if len({*sources, *targets}) == len({*sources}) + len(targets):  # none waits for another
+            self.storage[:, :, targets] = self.storage[:, :, sources]
+        else:
+            for source, target in copies:
+                self.storage[:, :, target] = self.storage[:, :, source]
+
+
+def block_bytes(config: CachedModelConfig, block_size: int, bytes_per_number: int) -> int:
+    """Bytes of one block in all layers."""
+    return kv_cache_bytes(
+        config.n_layers, config.n_kv_heads, config.head_dim, block_size, bytes_per_number=bytes_per_number
+    )
+
+
+class PagedBatch:
+    """The cache view of one step: the next tokens of several texts, flattened into one row (1, total).
+
+    parts: tables, each with how many tokens come now, in the order of the row. The pool must have made room
+    for them (`BlockPool.extend`) and its copies be done. The tables stay as they are: `BlockPool.commit` says
+    that the tokens are written.
+
+    Everything that is the same for all layers is worked out here, once. ValueError if there is no room.
+    """
+
+    def __init__(self, kv: PagedKV, parts: Sequence[tuple[BlockTable, int]]) -> None:
+        self._kv = kv
+        device = kv.storage.device
+        plan = _Plan(kv, parts)
+        self.n_tokens = len(plan.positions)
+        self._positions = torch.from_numpy(plan.positions).to(device)
+        self._slots = torch.from_numpy(plan.slots).to(device)
+        tables = torch.from_numpy(plan.tables).to(device)
+        n_new, n_keys = plan.n_new.tolist(), plan.n_keys.tolist()
+        # Texts with one new token are computed together; a longer piece has enough to do by itself.
+        rows, self._long = [], []
+        first = 0
+        for text, (new, keys) in enumerate(zip(n_new, n_keys, strict=True)):
+            if new == 1:
+                rows.append((text, first))
+            else:
+                self._long.append((slice(first, first + new), PagedText(tables[text], new, keys)))
+            first += new
+        texts = torch.tensor([text for text, _ in rows], dtype=torch.long, device=device)
+        self._rows = torch.tensor([row for _, row in rows], dtype=torch.long, device=device)
+        self._tables = tables[texts]
+        self._n_keys = torch.from_numpy(plan.n_keys).to(device)[texts]
+
+    def positions(self, n_new: int) -> Int[Tensor, " total"]:
+        """Of every token of the row in its own text. ValueError if this is not the row that was planned."""
+        if n_new != self.n_tokens:
+            raise ValueError(f"{n_new} tokens were given, and this step was planned for {self.n_tokens}")
+        return self._positions
+
+    def attend(
+        self,
+        layer: int,
+        q: Float[Tensor, "1 heads total d"],
+        k: Float[Tensor, "1 kv_heads total d"],
+        v: Float[Tensor, "1 kv_heads total d"],
+    ) -> Float[Tensor, "1 heads total d"]:
+        """Write the new keys and values into their slots; each query's attention over its own text."""
+        keys, values = self._kv.keys[layer], self._kv.values[layer]
+        keys.flatten(0, 1)[self._slots] = k[0].transpose(0, 1)
+        values.flatten(0, 1)[self._slots] = v[0].transpose(0, 1)
+        queries = q[0].transpose(0, 1)
+        # Position before head in memory, as the matrix behind the attention reads it.
+        out = q.new_empty(queries.shape)
+        if len(self._rows):
+            out[self._rows] = paged_decode_attention(
+                queries[self._rows], keys, values, self._tables, self._n_keys
+            )
+        for rows, text in self._long:
+            out[rows] = paged_attention(queries[rows], keys, values, [text])
+        return out.transpose(0, 1)[None]
+
+    def advance(self, n_positions: int) -> None:
+        """Nothing is left to do: lengths are the pool's, which counts the tokens when it is told which."""
+
+
+class _Plan:
+    """Positions and slots of a step's tokens, and the tables as one array."""
+
+    def __init__(self, kv: PagedKV, parts: Sequence[tuple[BlockTable, int]]) -> None:
+        size = kv.block_size
+        self.n_new = np.array([n_new for _, n_new in parts], dtype=np.int64)
+        starts = np.array([table.length for table, _ in parts], dtype=np.int64)
+        self.n_keys = starts + self.n_new
+        for (table, n_new), n_keys in zip(parts, self.n_keys.tolist(), strict=True):
+            if n_new < 1 or n_keys > len(table.blocks) * size:
+                raise ValueError(
+                    f"{n_new} tokens behind {table.length} in {len(table.blocks)} blocks of {size}: at least "
+                    "one must come, and `extend` must have made room for it"
+                )
+        most = max((len(table.blocks) for table, _ in parts), default=0)
+        self.tables = np.zeros((len(parts), most), dtype=np.int32)
+        for row, (table, _) in zip(self.tables, parts, strict=True):
+            row[: len(table.blocks)] = table.blocks
+        text = np.repeat(np.arange(len(parts)), self.n_new)
+        first = np.cumsum(self.n_new) - self.n_new
+        self.positions = np.arange(len(text)) - first[text] + starts[text]
+        self.slots = self.tables[text, self.positions // size].astype(np.int64) * size + self.positions % size
