@@ -12,6 +12,7 @@ from teachllm.stack.inference.sampling import Sampling
 
 MOST_TEXTS = 128  # of one request, written side by side
 MOST_LOGPROBS = 20  # beside each token
+MOST_PRIORITY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class RequestOptions:
     stop: a text ends before the first of these. end_tokens: None for the model's own, empty for no end.
     logprobs: also log-probabilities, of each token and of this many most probable ones. They are those of
     the model itself, before penalty, temperature, filters and constraint.
-    priority: larger goes first. Whoever waits rises in time, so nobody waits for ever.
+    priority: larger goes first, and 0 is usual. Whoever waits rises in time, so nobody waits for ever.
     With `best_of` and `beam`, texts come when all are done, since only then is it known which ones.
     """
 
@@ -102,6 +103,10 @@ class RequestOptions:
             problems.append(f"stop is {self.stop!r}; give texts that are not empty")
         if self.logprobs is not None and not 0 <= self.logprobs <= MOST_LOGPROBS:
             problems.append(f"logprobs is {self.logprobs}; it must be from 0 to {MOST_LOGPROBS}")
+        if not -MOST_PRIORITY <= self.priority <= MOST_PRIORITY:
+            problems.append(
+                f"priority is {self.priority}; it must be from -{MOST_PRIORITY} to {MOST_PRIORITY}"
+            )
         return problems
 
     def _beam_problems(self) -> list[str]:
@@ -146,7 +151,7 @@ class TokenOut:
     """The next token of text `index`, and the text that may be shown because of it (see `Piece`).
 
     logprob: ln p of the token; top_logprobs: (token, ln p) of the most probable. Both if options.logprobs
-    asks for them.
+    asks for them; `best_of` needs the first, so it is there then too.
     """
 
     request: str

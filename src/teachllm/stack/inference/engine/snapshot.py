@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from teachllm.stack.inference.engine.blocks import BlockState
+
 TextState: TypeAlias = Literal["waiting", "running", "preempted"]
 
 
@@ -55,18 +57,15 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True)
 class EngineSnapshot:
-    """`blocks_owned` + `blocks_cached` + `blocks_unused` = `n_blocks`. Counters run since the engine began.
+    """Counters run since the engine began.
 
-    blocks_owned: read by some text; blocks_cached: by none, but findable; tokens_per_second: written, over
-    the last steps.
+    blocks: what each is now (see `BlockPool.states`); block_size: tokens of one; steps: the last, oldest
+    first; tokens_per_second: written, over those steps; cached_tokens: of prompts, found and not computed.
     """
 
     texts: tuple[TextSnapshot, ...]
-    n_blocks: int
+    blocks: tuple[BlockState, ...]
     block_size: int
-    blocks_owned: int
-    blocks_cached: int
-    blocks_unused: int
     steps: tuple[StepRecord, ...]
     latencies: Latencies
     tokens_per_second: float
