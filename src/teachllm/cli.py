@@ -27,6 +27,10 @@ COMMANDS = {
         "teachllm.stack.inference.generate_command:generate",
         "Continue a text with the local model.",
     ),
+    "serve": (
+        "teachllm.stack.inference.serve_command:serve",
+        "Serve the local model behind OpenAI's interface.",
+    ),
     "prepare": (
         "teachllm.stack.pretraining.commands:prepare_data",
         "Prepare the data of a recipe and show what was dropped.",

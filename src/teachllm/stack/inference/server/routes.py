@@ -1,0 +1,204 @@
+"""The addresses of the server, and what each of them does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from teachllm.stack.inference.server.answering import Answering, Question
+from teachllm.stack.inference.server.bodies import ChatCompletionBody, CompletionBody, Sampled
+from teachllm.stack.inference.server.chat_request import ChatRequest, marks_of, read_chat
+from teachllm.stack.inference.server.completion_request import CompletionRequest, read_completion
+from teachllm.stack.inference.server.deltas import (
+    CallingChoice,
+    Choice,
+    Delta,
+    ForcedCall,
+    TextChoice,
+    summed,
+)
+from teachllm.stack.inference.server.engine_view import engine_view
+from teachllm.stack.inference.server.errors import ApiError, bad_request
+from teachllm.stack.inference.server.event_stream import ClientGone, EventStream, until_gone
+from teachllm.stack.inference.server.serving import Serving, TheServing
+from teachllm.stack.inference.server.shapes import ChatShape, CompletionShape, Shape
+
+CLIENT_LEFT = 499  # nobody reads it; the metrics count it
+
+router = APIRouter()
+
+
+@router.get("/health")
+async def health(serving: TheServing) -> Response:
+    """200 while requests are taken, 503 while the server ends."""
+    status = "draining" if serving.admission.draining else "ok"
+    return JSONResponse({"status": status}, 503 if serving.admission.draining else 200)
+
+
+@router.get("/metrics")
+def metrics(serving: TheServing) -> Response:
+    return Response(serving.metrics.page(), headers={"content-type": serving.metrics.content_type})
+
+
+@router.get("/v1/models")
+async def models(serving: TheServing) -> dict[str, Any]:
+    return {"object": "list", "data": [_model(serving)]}
+
+
+@router.get("/v1/models/{name:path}")
+async def model(serving: TheServing, name: str) -> dict[str, Any]:
+    _check_name(serving, name)
+    return _model(serving)
+
+
+@router.get("/v1/engine/snapshot")
+def snapshot(serving: TheServing) -> dict[str, Any]:
+    """How the engine stands, for a dashboard: `engine_view`, and what it runs on."""
+    language_model = serving.language_model
+    return {
+        "model": serving.names[0],
+        "device": str(language_model.device),
+        "dtype": str(language_model.dtype).removeprefix("torch."),
+        "open_requests": serving.admission.open,
+        "engine": engine_view(serving.service.snapshot()),
+    }
+
+
+@router.post("/v1/chat/completions")
+async def chat_completions(request: Request, serving: TheServing, body: ChatCompletionBody) -> Response:
+    """https://platform.openai.com/docs/api-reference/chat"""
+
+    def ask() -> tuple[Question, Shape]:
+        asked = read_chat(body, serving.language_model)
+        shape = ChatShape(body.model, serving.language_model.tokenizer, bool(body.logprobs))
+        return Question([asked.prompt], asked.options, _chat_choices(asked, serving)), shape
+
+    return await _answer(request, serving, body, ask)
+
+
+@router.post("/v1/completions")
+async def completions(request: Request, serving: TheServing, body: CompletionBody) -> Response:
+    """https://platform.openai.com/docs/api-reference/completions"""
+
+    def ask() -> tuple[Question, Shape]:
+        asked = read_completion(body, serving.language_model)
+        shape = CompletionShape(body.model, serving.language_model.tokenizer, body.logprobs is not None)
+        return Question(asked.prompts, asked.options, _text_choices(asked)), shape
+
+    return await _answer(request, serving, body, ask)
+
+
+async def _answer(
+    request: Request, serving: Serving, body: Sampled, ask: Callable[[], tuple[Question, Shape]]
+) -> Response:
+    """The answer, streamed or whole. Its place is kept until the last byte has gone, or the client has."""
+    endpoint = request.url.path
+    with ExitStack() as place:
+        try:
+            _check_name(serving, body.model)
+            place.enter_context(serving.admission.place())
+            # Reading a long prompt takes a moment, in which others must not wait.
+            question, shape = await run_in_threadpool(_asked, ask)
+            limits = serving.limits
+            answering = Answering(serving.service, question, serving.metrics, limits.answer_seconds)
+            place.callback(answering.cancel)
+            if body.stream:
+                with_usage = body.stream_options is not None and body.stream_options.include_usage
+                kept = place.pop_all()
+                return EventStream(
+                    _chunks(answering, question, shape, with_usage, _counted(serving, endpoint)),
+                    heartbeat=limits.heartbeat,
+                    write_seconds=limits.write_seconds,
+                    on_end=kept.close,
+                )
+            whole = await until_gone(_whole(answering, question, shape), request.receive)
+        except ApiError as refused:
+            _counted(serving, endpoint)(refused.status)
+            raise
+        except ClientGone:
+            _counted(serving, endpoint)(CLIENT_LEFT)
+            return Response(status_code=CLIENT_LEFT)
+    _counted(serving, endpoint)(200)
+    return JSONResponse(whole)
+
+
+def _asked(ask: Callable[[], tuple[Question, Shape]]) -> tuple[Question, Shape]:
+    try:
+        return ask()
+    except ValueError as problem:  # of options that do not fit together
+        raise bad_request(str(problem)) from None
+
+
+def _counted(serving: Serving, endpoint: str) -> Callable[[int], None]:
+    return lambda status: serving.metrics.answers.labels(endpoint, str(status)).inc()
+
+
+async def _chunks(
+    answering: Answering, question: Question, shape: Shape, with_usage: bool, count: Callable[[int], None]
+) -> AsyncGenerator[dict[str, Any]]:
+    """The events of a stream. One that breaks off ends with an error in OpenAI's shape."""
+    status = CLIENT_LEFT
+    deltas = answering.deltas()
+    try:
+        for index in range(len(question.choices)):
+            if (opening := shape.opening(index)) is not None:
+                yield opening
+        async for delta in deltas:
+            if delta != Delta(delta.index):
+                yield shape.chunk(delta)
+        if with_usage:
+            yield shape.usage_chunk(answering.usage)
+        status = 200
+    except ApiError as failure:
+        status = failure.status
+        yield failure.body()
+    finally:
+        await deltas.aclose()
+        count(status)
+
+
+async def _whole(answering: Answering, question: Question, shape: Shape) -> dict[str, Any]:
+    deltas: list[list[Delta]] = [[] for _ in question.choices]
+    async for delta in answering.deltas():
+        deltas[delta.index].append(delta)
+    return shape.whole([summed(of_choice) for of_choice in deltas], answering.usage)
+
+
+def _chat_choices(asked: ChatRequest, serving: Serving) -> Sequence[Choice]:
+    indices = range(asked.options.n)
+    if asked.forced:
+        return [ForcedCall(index, asked.tools, asked.finish_of_call) for index in indices]
+    if asked.tools:
+        marks = marks_of(serving.language_model)
+        return [CallingChoice(index, asked.tools, marks) for index in indices]
+    return [TextChoice(index) for index in indices]
+
+
+def _text_choices(asked: CompletionRequest) -> Sequence[Choice]:
+    n = asked.options.n
+    return [TextChoice(i * n + j, echo) for i, echo in enumerate(asked.echoes) for j in range(n)]
+
+
+def _model(serving: Serving) -> dict[str, Any]:
+    return {
+        "id": serving.names[0],
+        "object": "model",
+        "created": serving.began,
+        "owned_by": "teachllm",
+        "max_model_len": serving.language_model.model.config.context_length,
+    }
+
+
+def _check_name(serving: Serving, name: str) -> None:
+    if name not in serving.names:
+        raise ApiError(
+            404,
+            f"the model {name!r} is not served here; this server has {serving.names[0]!r}",
+            param="model",
+            code="model_not_found",
+        )
