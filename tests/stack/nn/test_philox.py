@@ -52,3 +52,9 @@ def test_any_piece_is_the_same_piece() -> None:
     kept = dropout_factors(0.5, 9, head, whole.unsqueeze(-1), whole)
     piece = dropout_factors(0.5, 9, head, torch.arange(10, 17).unsqueeze(-1), torch.arange(3, 30))
     assert torch.equal(piece, kept[10:17, 3:30])
+
+
+def test_heads_drop_weights_of_their_own() -> None:
+    positions = torch.arange(40)
+    kept = dropout_factors(0.5, 9, torch.arange(2).view(2, 1, 1), positions.unsqueeze(-1), positions)
+    assert 0.4 < (kept[0] == kept[1]).float().mean().item() < 0.6
