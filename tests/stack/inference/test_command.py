@@ -102,6 +102,10 @@ def test_wrong_options_are_explained(
         ({"contrastive_alpha": 0.6, "top_k": 4, "seed": 1}, "no use for --seed"),
         ({"num_beams": 0}, "num_beams is 0"),
         ({"contrastive_alpha": 2.0}, "alpha is 2.0"),
+        ({"speculate": "ngram", "num_beams": 2}, "give no search with it"),
+        ({"draft_tokens": 3}, "give --speculate too"),
+        ({"speculate": "ngram", "draft_tokens": -1}, "k is -1"),
+        ({"speculate": "/no/such/model.gguf"}, "/no/such/model.gguf is neither"),
         ({"typical_p": 3.0}, "typical_p is 3.0"),
     ],
 )
@@ -130,6 +134,22 @@ def test_generate_searches(model_folder: Path, capsys: pytest.CaptureFixture[str
     with contextlib.redirect_stdout(expected):
         Words("en").show("Once" + loaded.tokenizer.decode(tokens) + "\n")
     assert capsys.readouterr().out == expected.getvalue()
+
+
+@pytest.mark.parametrize("who", ["ngram", "early-exit", "the model itself"])
+def test_generate_speculates_and_says_what_it_gained(
+    model_folder: Path, who: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate("Once", model=str(model_folder), max_tokens=12, lang="en")
+    plain = capsys.readouterr()
+    who = str(model_folder) if who == "the model itself" else who
+    generate("Once", model=str(model_folder), max_tokens=12, speculate=who, draft_tokens=2, lang="en")
+    speculated = capsys.readouterr()
+    assert speculated.out == plain.out
+    assert "tokens guessed" in speculated.err
+    assert "tokens guessed" not in plain.err
+    if who == str(model_folder):
+        assert "8 tokens guessed, 100% accepted; 4 passes of the model, 3.00 tokens each" in speculated.err
 
 
 def test_generate_writes_the_beginning_and_its_continuation(

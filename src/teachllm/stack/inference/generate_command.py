@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from teachllm.stack.inference.generation import EndReason
     from teachllm.stack.inference.language_model import LanguageModel
     from teachllm.stack.inference.sampling import Sampling
+    from teachllm.stack.inference.speculation import Drafter, Tally
+
+# Of a model that was not trained to be read early, an exit before the last layers guesses next to nothing.
+EXIT_AFTER = 0.9
 
 
 def generate(
@@ -31,6 +35,8 @@ def generate(
     num_beams: int | None = None,
     length_penalty: float | None = None,
     contrastive_alpha: float | None = None,
+    speculate: str | None = None,
+    draft_tokens: int | None = None,
     stop: tuple[str, ...] = (),
     seed: int | None = None,
     lang: Lang | None = None,
@@ -63,6 +69,12 @@ def generate(
         In beam search: 0 favours short texts, 1 (if not given) compares means over tokens, more favours long.
     contrastive_alpha
         Contrastive search: from 0 (greedy) to 1, how much a token that resembles what was said is avoided.
+    speculate
+        Guess tokens and verify several in one pass; the text is as likely as without. Who guesses: "ngram"
+        (copies from the text itself), "early-exit" (the model's own first layers), or a smaller model, named
+        as the model is.
+    draft_tokens
+        How many tokens are guessed for each pass; 4 if not given.
     stop
         End before this text; may be given several times.
     seed
@@ -73,13 +85,14 @@ def generate(
     from teachllm.stack.inference.generation import as_text, generate_tokens
     from teachllm.stack.inference.language_model import load_language_model
     from teachllm.stack.inference.sampling import Sampling
+    from teachllm.stack.inference.speculation import Tally, speculative_tokens
 
     words = Words(lang or terminal_language())
     beginning = _piped_text(words) if text is None else text
-    stopping = threading.Event()
+    stopping, tally = threading.Event(), Tally()
     try:
         sampling = Sampling(temperature, top_k, top_p, min_p, typical_p, repetition_penalty, seed)
-        _refuse_mixtures(sampling, num_beams, length_penalty, contrastive_alpha)
+        _refuse_mixtures(sampling, num_beams, length_penalty, contrastive_alpha, speculate, draft_tokens)
         with words.waiting("正在载入模型…", "Loading the model…"):
             loaded = load_language_model(model)
         ids = loaded.encode_text(beginning)
@@ -87,6 +100,18 @@ def generate(
             tokens = _by_beams(loaded, ids, num_beams, max_tokens, length_penalty, words, stopping)
         elif contrastive_alpha is not None:
             tokens = _by_contrast(loaded, ids, top_k or 4, contrastive_alpha, max_tokens, stopping)
+        elif speculate is not None:
+            tokens = speculative_tokens(
+                loaded.model,
+                _drafter(loaded, speculate),
+                ids,
+                k=4 if draft_tokens is None else draft_tokens,
+                sampling=sampling,
+                max_tokens=max_tokens,
+                end_tokens=loaded.end_tokens,
+                stop=stopping,
+                tally=tally,
+            )
         else:
             tokens = generate_tokens(
                 loaded.model,
@@ -105,14 +130,27 @@ def generate(
         words.show("\n")
         raise SystemExit(130) from None
     words.show("\n")
+    if speculate is not None:
+        _tell_tally(tally, words)
 
 
 def _refuse_mixtures(
-    sampling: Sampling, num_beams: int | None, length_penalty: float | None, contrastive_alpha: float | None
+    sampling: Sampling,
+    num_beams: int | None,
+    length_penalty: float | None,
+    contrastive_alpha: float | None,
+    speculate: str | None,
+    draft_tokens: int | None,
 ) -> None:
     """ValueError for options of which one would be ignored."""
     if num_beams is not None and contrastive_alpha is not None:
         raise ValueError("--num-beams and --contrastive-alpha are two ways of searching; give one of them")
+    if speculate is not None and not (num_beams is None and contrastive_alpha is None):
+        raise ValueError(
+            "--speculate verifies what is drawn, not what is searched for; give no search with it"
+        )
+    if draft_tokens is not None and speculate is None:
+        raise ValueError("--draft-tokens belongs to speculation; give --speculate too")
     if length_penalty is not None and num_beams is None:
         raise ValueError("--length-penalty belongs to beam search; give --num-beams too")
     if num_beams is None and contrastive_alpha is None:
@@ -162,6 +200,37 @@ def _by_contrast(
         max_tokens=max_tokens,
         end_tokens=loaded.end_tokens,
         stop=stop,
+    )
+
+
+def _drafter(loaded: LanguageModel, speculate: str) -> Drafter:
+    """Who guesses for `loaded`. Raises ValueError if it cannot, and what loading a model raises."""
+    from teachllm.stack.inference.language_model import load_language_model
+    from teachllm.stack.inference.speculation import (
+        ModelDrafter,
+        NgramDrafter,
+        check_vocabulary,
+        first_layers,
+    )
+    from teachllm.stack.models.llama import Llama
+
+    if speculate == "ngram":
+        return NgramDrafter()
+    if speculate == "early-exit":
+        if not isinstance(loaded.model, Llama):
+            raise ValueError(f"{loaded.name} is no Llama; an early exit is made for that family. Try ngram.")
+        return ModelDrafter(first_layers(loaded.model, int(EXIT_AFTER * loaded.model.config.n_layers)))
+    draft = load_language_model(speculate, loaded.device, loaded.dtype)
+    check_vocabulary(loaded.tokenizer.vocabulary, draft.tokenizer.vocabulary)
+    return ModelDrafter(draft.model)
+
+
+def _tell_tally(tally: Tally, words: Words) -> None:
+    words.tell(
+        f"猜了 {tally.drafted} 个 token，接受 {tally.acceptance:.0%}；"
+        f"模型走了 {tally.steps} 步，每步写 {tally.tokens_per_step:.2f} 个 token",
+        f"{tally.drafted} tokens guessed, {tally.acceptance:.0%} accepted; "
+        f"{tally.steps} passes of the model, {tally.tokens_per_step:.2f} tokens each",
     )
 
 

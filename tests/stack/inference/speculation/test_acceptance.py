@@ -128,6 +128,8 @@ def test_rows_that_do_not_fit_and_impossible_drafts_are_refused() -> None:
     generator = torch.Generator()
     with pytest.raises(ValueError, match="2 tokens were drafted, with 1 rows of the draft and 3"):
         verify(TARGET[:3], DRAFT[:1], [0, 1], generator)
+    with pytest.raises(ValueError, match="the target has 4 tokens and the draft 3"):
+        verify(TARGET[:2], DRAFT[:1, :3], [1], generator)
     with pytest.raises(ValueError, match="1 tokens were drafted"):
         verify_greedy([1], [1])
     with pytest.raises(ValueError, match=r"q = \[0.0\] to its own tokens \[1\]"):

@@ -10,6 +10,7 @@ from teachllm.stack.inference.sampling import distribution
 from teachllm.stack.inference.speculation import ModelDrafter, NgramDrafter, first_layers
 from teachllm.stack.inference.speculation.drafters import agreeing, check_vocabulary, continuation_of_ngram
 from teachllm.stack.models.llama import Llama
+from teachllm.stack.tokenizer import Tokenizer, Vocabulary
 
 GREEDY, CHANCE = Sampling(), torch.Generator()
 
@@ -112,11 +113,16 @@ def test_what_agrees_is_counted_from_the_left() -> None:
 
 
 def test_a_foreign_vocabulary_and_an_unstarted_drafter_are_refused(tiny_llama: Llama) -> None:
-    check_vocabulary([b"a", b"b"], [b"a", b"b"])
-    with pytest.raises(ValueError, match="2 tokens and the target 2, and token 1 differs"):
-        check_vocabulary([b"a", b"b"], [b"a", b"c"])
-    with pytest.raises(ValueError, match="3 tokens and the target 2, and token 2 differs"):
-        check_vocabulary([b"a", b"b"], [b"a", b"b", b"c"])
+    def words(*special: str) -> Vocabulary:
+        return Tokenizer.from_merges([], special_tokens=special).vocabulary
+
+    check_vocabulary(words("<s>", "</s>"), words("<s>", "</s>"))
+    with pytest.raises(
+        ValueError, match=r"2 tokens differ, the first is 256: b'<s>' for the target, b'</s>'"
+    ):
+        check_vocabulary(words("<s>", "</s>"), words("</s>", "<s>"))
+    with pytest.raises(ValueError, match=r"1 tokens differ, the first is 257: .* None for the draft"):
+        check_vocabulary(words("<s>", "</s>"), words("<s>"))
     with pytest.raises(ValueError, match="longest is 0"):
         NgramDrafter(0)
     with pytest.raises(ValueError, match="start"):

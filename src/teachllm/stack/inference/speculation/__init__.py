@@ -15,6 +15,7 @@ from teachllm.stack.inference.speculation.drafters import (
     Drafter,
     ModelDrafter,
     NgramDrafter,
+    check_vocabulary,
     first_layers,
 )
 from teachllm.stack.inference.speculation.generate import (
@@ -34,6 +35,7 @@ __all__ = [
     "Verdict",
     "acceptance_rate",
     "best_k",
+    "check_vocabulary",
     "expected_tokens",
     "first_layers",
     "residual",

@@ -41,6 +41,8 @@ def verify(
     target. ValueError if the rows do not fit, or a drafted token has q = 0.
     """
     check_rows(len(target), len(draft), len(drafted))
+    if target.shape[-1] != draft.shape[-1]:
+        raise ValueError(f"the target has {target.shape[-1]} tokens and the draft {draft.shape[-1]}")
     places, tokens = torch.arange(len(drafted)), torch.tensor(drafted, dtype=torch.long)
     p, q = target[places, tokens], draft[places, tokens]
     if (q <= 0).any():

@@ -14,6 +14,7 @@ from teachllm.stack.inference.generation import STEP, CausalModel
 from teachllm.stack.inference.sampling import Sampling, choose_token, distribution, draw
 from teachllm.stack.models.llama import Llama
 from teachllm.stack.nn.kv_cache import KVCache
+from teachllm.stack.tokenizer import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -150,16 +151,17 @@ def first_layers(model: Llama, n_layers: int) -> Llama:
     return shallow.eval()
 
 
-def check_vocabulary(target: list[bytes], draft: list[bytes]) -> None:
-    """ValueError unless token i is the same text for both: p and q are compared token by token."""
-    if target == draft:
-        return
-    different = next(
-        (i for i, pair in enumerate(zip(target, draft, strict=False)) if pair[0] != pair[1]),
-        min(len(target), len(draft)),
+def check_vocabulary(target: Vocabulary, draft: Vocabulary) -> None:
+    """ValueError unless every id is the same token for both: p and q are compared id by id."""
+    ours, theirs = (
+        one.tokens | {token_id: text.encode() for text, token_id in one.special_tokens.items()}
+        for one in (target, draft)
     )
-    raise ValueError(
-        f"the draft has {len(draft)} tokens and the target {len(target)}, and token {different} differs: "
-        "a draft must have the target's vocabulary. Draft with the n-grams of the text, or with the model's "
-        "own first layers."
-    )
+    different = sorted(one for one in ours.keys() | theirs.keys() if ours.get(one) != theirs.get(one))
+    if different:
+        first = different[0]
+        raise ValueError(
+            f"{len(different)} tokens differ, the first is {first}: {ours.get(first)} for the target, "
+            f"{theirs.get(first)} for the draft. A draft must have the target's vocabulary; draft with the "
+            "n-grams of the text, or with the model's own first layers."
+        )
