@@ -34,9 +34,9 @@ def test_simulated_first_tokens_come_when_the_formula_says(parallelism: Parallel
     assert 1.2 < speedup < 1.95
     capacity = {"none": 1, "tensor": speedup, "pipeline": 2}[parallelism] / D
     rate = load * capacity
-    arrivals = first_tokens_only(poisson_arrivals(rate, 12_000, constant(512), constant(1), seed=3))
+    arrivals = first_tokens_only(poisson_arrivals(rate, 8_000, constant(512), constant(1), seed=3))
     simulated = ttfts(simulate(arrivals, Pool(cost, prompts_only(1))).jobs)
-    # Waits of neighbours go together, so 12,000 of them say as much as a few hundred independent ones.
+    # Waits of neighbours go together, so 8,000 of them say as much as a few hundred independent ones.
     assert simulated.mean() == pytest.approx(mean_ttft(rate, D, parallelism, speedup), rel=0.05)
     assert simulated.min() == pytest.approx(D / speedup if parallelism == "tensor" else D)
 
