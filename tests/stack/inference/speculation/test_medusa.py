@@ -1,4 +1,4 @@
-"""Medusa writes what the model writes, in fewer passes; its heads learn; its trees are the best of their size."""
+"""Medusa writes what the model writes, in fewer passes; its heads learn; no tree of a size is better."""
 
 from __future__ import annotations
 
