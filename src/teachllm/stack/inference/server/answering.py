@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from teachllm.stack.inference.engine.request import (
     Failed,
@@ -17,14 +16,13 @@ from teachllm.stack.inference.engine.request import (
     TokenOut,
     Usage,
 )
+from teachllm.stack.inference.engine.service import Answer, EngineService, ServiceClosed
+from teachllm.stack.inference.engine.structured import GrammarError
 from teachllm.stack.inference.generation import ContextFull
 from teachllm.stack.inference.server.admission import RETRY_SECONDS
 from teachllm.stack.inference.server.deltas import Choice, Delta
 from teachllm.stack.inference.server.errors import ApiError, bad_request, server_failed, unavailable
 from teachllm.stack.inference.server.metrics import Metrics
-
-if TYPE_CHECKING:
-    from teachllm.stack.inference.engine.service import Answer, EngineService
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,8 @@ class Question:
 class Answering:
     """A question that the engine works on, from its making until `cancel`, which may be called at any time.
 
-    seconds: after so many it is given up. Raises `ApiError` if the engine refuses it.
+    seconds: after so many it is given up. Raises `ApiError` if the engine refuses it. Its making may take a
+    second where a grammar is compiled, so an event loop has a thread do it.
     """
 
     def __init__(self, service: EngineService, question: Question, metrics: Metrics, seconds: float) -> None:
@@ -49,22 +48,16 @@ class Answering:
         self._metrics = metrics
         self._seconds = seconds
         self._began = time.perf_counter()
-        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._deadline = time.monotonic() + seconds  # the clock of event loops
         self._times: dict[int, tuple[float, float, int]] = {}  # choice → first and last token, how many
         self._usages: dict[int, Usage] = {}
         self._answers: list[Answer] = []
         try:
             for prompt in question.prompts:
-                self._answers.append(service.submit(list(prompt), question.options))
-        except (NeverFits, ContextFull) as problem:
+                self._answers.append(service.submit(prompt, question.options))
+        except Exception as problem:
             self.cancel()
-            raise bad_request(str(problem), code="context_length_exceeded") from None
-        except ValueError as problem:
-            self.cancel()
-            raise bad_request(str(problem)) from None
-        except RuntimeError as problem:  # it is closing
-            self.cancel()
-            raise unavailable(str(problem), RETRY_SECONDS) from None
+            raise _refused(problem) from None
 
     def cancel(self) -> None:
         """The engine forgets it and frees its blocks. Does nothing to texts that are over."""
@@ -89,7 +82,7 @@ class Answering:
             while (found := await self._next(outputs)) is not None:
                 which, output = found
                 if isinstance(output, Failed):
-                    raise _explain(output)
+                    raise _failed(output)
                 index = which * self._question.options.n + output.index
                 self._measure(index, output)
                 yield self._question.choices[index].take(output)
@@ -152,9 +145,25 @@ async def merged(answers: Sequence[Answer]) -> AsyncGenerator[tuple[int, Output]
         await asyncio.wait(listeners)
 
 
-def _explain(failed: Failed) -> ApiError:
-    explained: dict[str, Callable[[str], ApiError]] = {
-        "grammar": lambda message: bad_request(message, "response_format"),
-        "memory": lambda message: unavailable(message, RETRY_SECONDS),
-    }
-    return explained.get(failed.kind, server_failed)(failed.message)
+def _refused(problem: Exception) -> Exception:
+    """What the client is told when the engine did not let its request in."""
+    match problem:
+        case NeverFits() | ContextFull():
+            return bad_request(str(problem), code="context_length_exceeded")
+        case GrammarError():
+            return bad_request(str(problem), "response_format")
+        case ValueError():
+            return bad_request(str(problem))
+        case ServiceClosed():
+            return unavailable(str(problem), RETRY_SECONDS)
+    return problem
+
+
+def _failed(failed: Failed) -> ApiError:
+    """What the client is told when the engine gave its request up."""
+    match failed.kind:
+        case "grammar":
+            return bad_request(failed.message, "response_format")
+        case "memory":
+            return unavailable(failed.message, RETRY_SECONDS)
+    return server_failed(failed.message)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
+from teachllm.stack.inference.engine.service import EngineService
 from teachllm.stack.inference.language_model import LanguageModel
 from teachllm.stack.inference.server import errors, routes
 from teachllm.stack.inference.server.admission import Admission
@@ -14,9 +14,6 @@ from teachllm.stack.inference.server.body_limit import BodyLimit
 from teachllm.stack.inference.server.gate import Gate
 from teachllm.stack.inference.server.metrics import Metrics
 from teachllm.stack.inference.server.serving import ServerLimits, Serving
-
-if TYPE_CHECKING:
-    from teachllm.stack.inference.engine.service import EngineService
 
 
 def create_app(

@@ -102,11 +102,10 @@ async def _answer(
         try:
             _check_name(serving, body.model)
             place.enter_context(serving.admission.place())
-            # Reading a long prompt takes a moment, in which others must not wait.
-            question, shape = await run_in_threadpool(_asked, ask)
-            limits = serving.limits
-            answering = Answering(serving.service, question, serving.metrics, limits.answer_seconds)
+            # Reading a long prompt or compiling a grammar takes a moment, in which others must not wait.
+            question, shape, answering = await run_in_threadpool(_begin, serving, ask)
             place.callback(answering.cancel)
+            limits = serving.limits
             if body.stream:
                 with_usage = body.stream_options is not None and body.stream_options.include_usage
                 kept = place.pop_all()
@@ -127,11 +126,13 @@ async def _answer(
     return JSONResponse(whole)
 
 
-def _asked(ask: Callable[[], tuple[Question, Shape]]) -> tuple[Question, Shape]:
+def _begin(serving: Serving, ask: Callable[[], tuple[Question, Shape]]) -> tuple[Question, Shape, Answering]:
     try:
-        return ask()
+        question, shape = ask()
     except ValueError as problem:  # of options that do not fit together
         raise bad_request(str(problem)) from None
+    seconds = serving.limits.answer_seconds
+    return question, shape, Answering(serving.service, question, serving.metrics, seconds)
 
 
 def _counted(serving: Serving, endpoint: str) -> Callable[[int], None]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request
 
+from teachllm.stack.inference.engine.service import EngineService
 from teachllm.stack.inference.language_model import LanguageModel
 from teachllm.stack.inference.server.admission import Admission
 from teachllm.stack.inference.server.metrics import Metrics
-
-if TYPE_CHECKING:
-    from teachllm.stack.inference.engine.service import EngineService
 
 
 @dataclass(frozen=True)
