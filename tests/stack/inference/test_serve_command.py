@@ -1,0 +1,108 @@
+"""``teachllm serve`` in a process of its own, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import openai
+import pytest
+
+from teachllm.stack.inference.serve_command import serve
+from teachllm.stack.models.export import save_hugging_face
+from teachllm.stack.models.llama import Llama
+from teachllm.stack.tokenizer import Tokenizer
+
+KEY = "a-key-for-the-tests"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_llama: Llama, tokenizer: Tokenizer) -> Path:
+    path = tmp_path / "tiny-llama"
+    save_hugging_face(tiny_llama, tokenizer, path)
+    return path
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent")
+def test_it_serves_until_it_is_told_to_end(folder: Path, learner_home: Path) -> None:
+    command = [sys.executable, "-m", "teachllm.cli", "serve", str(folder), "--port", "0", "--lang", "en"]
+    command += ["--api-key-env", "KEY_OF_TEST", "--cache-tokens", "320"]
+    environment = {**os.environ, "KEY_OF_TEST": f" {KEY}\n", "PYTHONUNBUFFERED": "1"}
+    log = learner_home / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        address = _address(process, log)
+        client = openai.OpenAI(base_url=address, api_key=KEY, max_retries=0)
+        with client:
+            answer = client.completions.create(model="tiny-llama", prompt="ab", max_tokens=3)
+            assert answer.choices[0].finish_reason in ("stop", "length")
+            assert len(list((learner_home / "servers").iterdir())) == 1
+            stream = client.completions.create(model="tiny-llama", prompt="ab", max_tokens=60, stream=True)
+            next(iter(stream))
+            process.send_signal(signal.SIGINT)
+            assert list(stream)[-1].choices[0].finish_reason in ("stop", "length")
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        process.wait(timeout=20)
+    said = log.read_text("utf-8")
+    assert "320 tokens (20 blocks" in said
+    assert "The server has stopped." in said
+    assert KEY not in said
+    assert list((learner_home / "servers").iterdir()) == []
+
+
+def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+    end = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end:
+        if found := re.search(r"^http://127\.0\.0\.1:\d+/v1$", log.read_text("utf-8"), re.MULTILINE):
+            return found[0]
+        time.sleep(0.05)
+    pytest.fail(f"it did not start:\n{log.read_text('utf-8')}")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str, **options: object) -> str:
+    with pytest.raises(SystemExit) as ended:
+        serve(*arguments, lang="en", **options)  # pyright: ignore[reportArgumentType]
+    assert ended.value.code == 1
+    return capsys.readouterr().err
+
+
+def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refused(capsys, port=port)
+    assert f"Port {port} cannot be used" in said
+    assert f"teachllm serve --port {port + 1}" in said
+
+
+def test_a_key_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    assert "NO_SUCH_KEY holds no key" in refused(capsys, port=0, api_key_env="NO_SUCH_KEY")
+    monkeypatch.setenv("A_KEY", "two words secret")
+    said = refused(capsys, port=0, api_key_env="A_KEY")
+    assert "no usable key" in said
+    assert "secret" not in said
+    file = tmp_path / "key"
+    assert str(file) in refused(capsys, port=0, api_key_file=file)
+    file.write_text("short\n")
+    assert "at least 8" in refused(capsys, port=0, api_key_file=file)
+    assert "give one of them" in refused(capsys, port=0, api_key_file=file, api_key_env="A_KEY")
+
+
+def test_sizes_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "max_running = 600" in refused(capsys, port=0, max_running=600)
+    assert "most_open is 0" in refused(capsys, port=0, max_open=0)
+
+
+def test_a_model_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "nowhere" in refused(capsys, str(tmp_path / "nowhere"), port=0)
