@@ -110,9 +110,16 @@ def filtered(logits: Logits, sampling: Sampling) -> Logits:
 
 
 def draw(probabilities: Float[Tensor, " vocab"], generator: torch.Generator) -> int:
-    """A token with its probability: where a uniform number falls in their running sum."""
+    """A token with its probability."""
+    return token_at(
+        probabilities,
+        torch.rand((), dtype=torch.float64, device=probabilities.device, generator=generator),
+    )
+
+
+def token_at(probabilities: Float[Tensor, " vocab"], uniform: Float[Tensor, ""]) -> int:
+    """Where `uniform`, from 0 to 1, falls in the running sum of the probabilities."""
     reached = probabilities.cumsum(-1, dtype=torch.float64)
-    uniform = torch.rand((), dtype=torch.float64, device=reached.device, generator=generator)
     token = torch.searchsorted(reached, uniform * reached[-1], right=True)
     return min(int(token), len(reached) - 1)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from teachllm.stack.inference.sampling import draw
+from teachllm.stack.inference.sampling import draw, token_at
 from teachllm.stack.inference.speculation import (
     Verdict,
     acceptance_rate,
@@ -21,7 +21,7 @@ from teachllm.stack.inference.speculation import (
 )
 from teachllm.stack.inference.speculation.acceptance import point_masses
 
-Rule = Callable[[Tensor, Tensor, Sequence[int], torch.Generator], Verdict]
+Rule = Callable[[Tensor, Tensor, Sequence[int], Tensor], Verdict]
 PValue = Callable[[Tensor, Tensor], float]
 
 # The target and the draft of the statistical tests: first-order Markov chains over four tokens.
@@ -42,10 +42,11 @@ def p_value_of_pairs(rule: Rule, draft: Tensor, p_value: PValue, n: int, seed: i
     targets = [TARGET[[0, first, second]] for first in range(4) for second in range(4)]
     drafts = [draft[[0, first]] for first in range(4)]
     counts = torch.zeros(4, 4)
-    for first, second in zip(firsts.tolist(), seconds.tolist(), strict=True):
-        n_accepted, token = rule(targets[4 * first + second], drafts[first], [first, second], generator)
+    uniform = torch.rand(n, 4, dtype=torch.float64, generator=generator)
+    for first, second, chance in zip(firsts.tolist(), seconds.tolist(), uniform, strict=True):
+        n_accepted, token = rule(targets[4 * first + second], drafts[first], [first, second], chance[:3])
         if n_accepted == 0:  # one token is written, the next pass begins behind it
-            pair = token, rule(TARGET[token : token + 1], draft[:0], [], generator).token
+            pair = token, rule(TARGET[token : token + 1], draft[:0], [], chance[3:]).token
         else:
             pair = first, token if n_accepted == 1 else second
         counts[pair] += 1
@@ -60,12 +61,12 @@ def test_what_is_written_has_the_distribution_of_the_target(p_value: PValue) -> 
 
 
 def wrong(resample: Callable[[Tensor, Tensor], Tensor], accept: Callable[[Tensor, Tensor], Tensor]) -> Rule:
-    def rule(target: Tensor, draft: Tensor, drafted: Sequence[int], generator: torch.Generator) -> Verdict:
+    def rule(target: Tensor, draft: Tensor, drafted: Sequence[int], uniform: Tensor) -> Verdict:
         for place, token in enumerate(drafted):
             p, q = target[place], draft[place]
-            if torch.rand((), generator=generator) >= accept(p, q)[token]:
-                return Verdict(place, draw(resample(p, q), generator))
-        return Verdict(len(drafted), draw(target[-1], generator))
+            if uniform[place] >= accept(p, q)[token]:
+                return Verdict(place, token_at(resample(p, q), uniform[-1]))
+        return Verdict(len(drafted), token_at(target[-1], uniform[-1]))
 
     return rule
 
@@ -90,50 +91,57 @@ def test_the_rule_as_the_paper_writes_it_is_not_caught(p_value: PValue) -> None:
     assert p_value_of_pairs(by_the_paper, DRAFT, p_value, 3_000) > ALARM
 
 
+def chance(n: int, seed: int) -> Tensor:
+    return torch.rand(n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
 def test_equal_distributions_accept_all_and_disjoint_ones_nothing() -> None:
     generator = torch.Generator().manual_seed(1)
     rows = torch.rand(6, 30, generator=generator).softmax(-1)
-    for _ in range(50):
+    for seed in range(50):
         drafted = [draw(row, generator) for row in rows[:5]]
-        assert verify(rows, rows[:5], drafted, generator).n_accepted == 5
+        assert verify(rows, rows[:5], drafted, chance(6, seed)).n_accepted == 5
     left, right = point_masses(torch.tensor([0, 0]), 4), point_masses(torch.tensor([3]), 4)
-    assert verify(left, right, [3], generator) == Verdict(0, 0)
+    assert verify(left, right, [3], chance(2, 0)) == Verdict(0, 0)
+    assert verify(left, right, [3], torch.zeros(2)) == Verdict(0, 0)  # p = 0, although the number is 0 too
 
 
 def test_the_bonus_token_comes_from_the_last_row() -> None:
     rows = point_masses(torch.tensor([2, 1, 3]), 4)
-    generator = torch.Generator().manual_seed(0)
-    assert verify(rows, rows[:2], [2, 1], generator) == Verdict(2, 3)
-    assert verify(rows[2:], rows[:0], [], generator) == Verdict(0, 3)
+    assert verify(rows, rows[:2], [2, 1], chance(3, 0)) == Verdict(2, 3)
+    assert verify(rows[2:], rows[:0], [], chance(1, 0)) == Verdict(0, 3)
+
+
+@pytest.mark.parametrize(
+    ("uniform", "verdict"),
+    [
+        ((0.74, 0.39, 0.9), (2, 1)),  # p/q are 0.3/0.4 = 0.75 and 0.2/0.5 = 0.4
+        ((0.76, 0.39, 0.9), (0, 0)),  # max(0, p - q) is (0.1, 0, 0)
+        ((0.74, 0.41, 0.1), (1, 2)),  # (0, 0, 0.4)
+    ],
+)
+def test_the_numbers_decide(uniform: tuple[float, ...], verdict: tuple[int, int]) -> None:
+    target = torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6], [0.0, 1.0, 0.0]])
+    draft = torch.tensor([[0.4, 0.4, 0.2], [0.5, 0.3, 0.2]])
+    assert verify(target, draft, [1, 0], torch.tensor(uniform)) == verdict
 
 
 def test_greedy_is_the_same_rule_with_point_masses() -> None:
     generator = torch.Generator().manual_seed(2)
-    for _ in range(200):
+    for seed in range(200):
         best = torch.randint(3, (5,), generator=generator)
         drafted = torch.randint(3, (4,), generator=generator)
-        by_rule = verify(point_masses(best, 3), point_masses(drafted, 3), drafted.tolist(), generator)
+        by_rule = verify(point_masses(best, 3), point_masses(drafted, 3), drafted.tolist(), chance(5, seed))
         assert verify_greedy(best.tolist(), drafted.tolist()) == by_rule
 
 
-def test_a_seed_decides() -> None:
-    def once(seed: int) -> list[Verdict]:
-        generator = torch.Generator().manual_seed(seed)
-        return [verify(TARGET[[0, 1, 2]], DRAFT[[0, 1]], [1, 2], generator) for _ in range(20)]
-
-    assert once(3) == once(3) != once(4)
-
-
 def test_rows_that_do_not_fit_and_impossible_drafts_are_refused() -> None:
-    generator = torch.Generator()
-    with pytest.raises(ValueError, match="2 tokens were drafted, with 1 rows of the draft and 3"):
-        verify(TARGET[:3], DRAFT[:1], [0, 1], generator)
-    with pytest.raises(ValueError, match="the target has 4 tokens and the draft 3"):
-        verify(TARGET[:2], DRAFT[:1, :3], [1], generator)
-    with pytest.raises(ValueError, match="1 tokens were drafted"):
-        verify_greedy([1], [1])
-    with pytest.raises(ValueError, match=r"q = \[0.0\] to its own tokens \[1\]"):
-        verify(TARGET[:2], point_masses(torch.tensor([0]), 4), [1], generator)
+    with pytest.raises(ValueError, match=r"2 tokens .* \(3, 4\) and the draft's \(1, 4\).* 3 and 2"):
+        verify(TARGET[:3], DRAFT[:1], [0, 1], chance(3, 0))
+    with pytest.raises(ValueError, match="of one vocabulary"):
+        verify(TARGET[:2], DRAFT[:1, :3], [1], chance(2, 0))
+    with pytest.raises(ValueError, match=r"its own tokens \[1\] q = \[0.0\]"):
+        verify(TARGET[:2], point_masses(torch.tensor([0]), 4), [1], chance(2, 0))
 
 
 def test_the_residual_is_what_the_accepted_part_does_not_give() -> None:
@@ -149,8 +157,9 @@ def test_the_acceptance_rate_is_one_minus_the_total_variation_and_what_happens()
     torch.testing.assert_close(rates, 1 - (TARGET - DRAFT).abs().sum(-1) / 2)
     generator = torch.Generator().manual_seed(6)
     hits = 0
-    for token in torch.multinomial(DRAFT[1], 2_000, replacement=True, generator=generator).tolist():
-        hits += verify(TARGET[[1, token]], DRAFT[[1]], [token], generator).n_accepted
+    tokens = torch.multinomial(DRAFT[1], 2_000, replacement=True, generator=generator).tolist()
+    for token, uniform in zip(tokens, torch.rand(2_000, 2, generator=generator), strict=True):
+        hits += verify(TARGET[[1, token]], DRAFT[[1]], [token], uniform).n_accepted
     assert abs(hits / 2_000 - rates[1]) < 0.05  # 4.6 standard deviations
 
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from teachllm.stack.inference.sampling import draw
+from teachllm.stack.inference.sampling import token_at
 
 
 class Verdict(NamedTuple):
@@ -28,7 +28,7 @@ def verify(
     target: Float[Tensor, "drafted_plus_1 vocab"],
     draft: Float[Tensor, "drafted vocab"],
     drafted: Sequence[int],
-    generator: torch.Generator,
+    uniform: Float[Tensor, " drafted_plus_1"],
 ) -> Verdict:
     """Keep drafted tokens from the left, each with probability min(1, p/q), until one is rejected.
 
@@ -37,24 +37,22 @@ def verify(
     that stay is drawn from `residual(p, q)` where one was rejected, else from that last row. So each token
     has the distribution p, whatever q is.
 
-    A uniform number is drawn for each drafted token and one for the last. The generator's device is that of
-    target. ValueError if the rows do not fit, or a drafted token has q = 0.
+    uniform: numbers from [0, 1), which decide: drafted[i] stays if uniform[i] < p/q, and the last one draws
+    the token behind, by `token_at`. ValueError if the rows do not fit, or a drafted token has q = 0.
     """
-    check_rows(len(target), len(draft), len(drafted))
-    if target.shape[-1] != draft.shape[-1]:
-        raise ValueError(f"the target has {target.shape[-1]} tokens and the draft {draft.shape[-1]}")
+    check_rows(target, draft, drafted)
     places, tokens = torch.arange(len(drafted)), torch.tensor(drafted, dtype=torch.long)
     p, q = target[places, tokens], draft[places, tokens]
     if (q <= 0).any():
         raise ValueError(
-            f"the draft gives q = {q.tolist()} to its own tokens {list(drafted)}; each must be above 0"
+            f"the draft gives its own tokens {list(drafted)} q = {q.tolist()}; it drew none of 0"
         )
-    uniform = torch.rand(len(drafted), device=p.device, generator=generator)
-    accepted = uniform * q < p  # uniform < p/q, without a division
-    n_accepted = int(accepted.long().cumprod(0).sum())  # what stands behind a rejected token is void
-    if n_accepted == len(drafted):
-        return Verdict(n_accepted, draw(target[-1], generator))
-    return Verdict(n_accepted, draw(residual(target[n_accepted], draft[n_accepted]), generator))
+    stays = uniform[:-1] * q < p  # uniform < p/q, without a division
+    n_accepted = int(stays.long().cumprod(0).sum())  # what stands behind a rejected token is void
+    behind = target[n_accepted]
+    if n_accepted < len(drafted):
+        behind = residual(behind, draft[n_accepted])
+    return Verdict(n_accepted, token_at(behind, uniform[-1]))
 
 
 def residual(p: Float[Tensor, " vocab"], q: Float[Tensor, " vocab"]) -> Float[Tensor, " vocab"]:
@@ -71,21 +69,20 @@ def verify_greedy(best: Sequence[int], drafted: Sequence[int]) -> Verdict:
     """`verify` at temperature 0: keep drafted tokens as long as each is the target's most probable one.
 
     best[i] is the most probable token at the place of drafted[i], the last one behind all of them.
-    ValueError if there is not one more than drafted.
     """
-    check_rows(len(best), len(drafted), len(drafted))
     n_accepted = 0
     while n_accepted < len(drafted) and drafted[n_accepted] == best[n_accepted]:
         n_accepted += 1
     return Verdict(n_accepted, best[n_accepted])
 
 
-def check_rows(target: int, draft: int, drafted: int) -> None:
-    """ValueError unless every drafted token has a row of both, and the target one more."""
-    if draft != drafted or target != drafted + 1:
+def check_rows(target: Tensor, draft: Tensor, drafted: Sequence[int]) -> None:
+    """ValueError unless every drafted token has a row of both, the target one more, and rows are as long."""
+    n = len(drafted)
+    if len(draft) != n or len(target) != n + 1 or draft.shape[-1] != target.shape[-1]:
         raise ValueError(
-            f"{drafted} tokens were drafted, with {draft} rows of the draft and {target} of the target; "
-            f"there must be {drafted} and {drafted + 1}"
+            f"{n} tokens were drafted; the target's rows are {tuple(target.shape)} and the draft's "
+            f"{tuple(draft.shape)}; there must be {n + 1} and {n} of them, of one vocabulary"
         )
 
 

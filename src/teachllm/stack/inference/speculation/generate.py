@@ -206,4 +206,5 @@ def _judge(
     q = draft.probabilities
     if q is None:
         q = acceptance.point_masses(text[seen:], p.shape[-1])
-    return acceptance.verify(p, q, draft.tokens, generator)
+    uniform = torch.rand(n + 1, dtype=torch.float64, device=p.device, generator=generator)
+    return acceptance.verify(p, q, draft.tokens, uniform)
