@@ -43,6 +43,11 @@ class Told:
             self.ends[output.index] = output
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing more was said: there is no more to say, or it failed."""
+        return self.failed is not None or len(self.ends) > 0
+
+    @property
     def reasons(self) -> list[str]:
         return [self.ends[index].reason for index in sorted(self.ends)]
 
@@ -57,6 +62,11 @@ def run_to_end(engine: Engine) -> dict[str, Told]:
             told[output.request].take(output)
         engine.check_integrity()
     raise AssertionError("the engine does not come to an end")
+
+
+@pytest.fixture
+def make_told() -> type[Told]:
+    return Told
 
 
 @pytest.fixture
