@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from teachllm.stack.nn.attention import readable_causal_attention
+from teachllm.stack.nn.fast import paged_attention as fast
+from teachllm.stack.nn.fast.paged_attention import PagedRows, paged_rows_attention
 from teachllm.stack.nn.paged_attention import (
     PagedText,
     gather_text,
@@ -91,3 +94,86 @@ def test_bfloat16_stays_bfloat16() -> None:
         result = attention(q.bfloat16(), keys.bfloat16(), values.bfloat16(), texts)
         assert result.dtype == torch.bfloat16
         torch.testing.assert_close(result.float(), expected, atol=2e-2, rtol=2e-2)
+
+
+# The kernel --------------------------------------------------------------------------------------------
+
+
+def rows_of(texts: list[PagedText]) -> PagedRows:
+    tables = np.zeros((len(texts), max(len(text.blocks) for text in texts)), np.int32)
+    for row, text in zip(tables, texts, strict=True):
+        row[: len(text.blocks)] = text.blocks
+    which = np.repeat(np.arange(len(texts)), [text.n_new for text in texts])
+    n_keys = np.concatenate([np.arange(text.n_keys - text.n_new, text.n_keys) + 1 for text in texts])
+    return PagedRows(tables, np.arange(len(which)), which, n_keys)
+
+
+def by_kernel(q: Tensor, keys: Tensor, values: Tensor, texts: list[PagedText]) -> Tensor:
+    with torch.no_grad():
+        assert fast.can_run(keys)
+        out = q.new_full(q.shape, float("nan"))
+        paged_rows_attention(q, keys, values, rows_of(texts), out)
+    return out
+
+
+LONG = [(1, 256), (2, 257), (1, 700), *RAGGED]  # around and beyond what one piece takes
+
+
+@pytest.mark.parametrize(
+    ("n_heads", "n_kv_heads", "d", "block_size"),
+    [(2, 2, 16, 4), (9, 3, 64, 16), (6, 1, 96, 32)],
+    ids=["one head a group", "SmolLM2", "more heads and chunks than a tile"],
+)
+def test_kernel_equals_attention_in_one_piece(n_heads: int, n_kv_heads: int, d: int, block_size: int) -> None:
+    keys, values, texts = scattered(LONG, block_size, n_kv_heads, d, seed=d)
+    n_tokens = sum(new for new, _ in LONG)
+    q = torch.randn(n_heads, n_tokens, d, generator=torch.Generator().manual_seed(1)).transpose(0, 1)
+    result = by_kernel(q, keys, values, texts)  # of a view, as a model gives it
+    torch.testing.assert_close(result, one_by_one(q, keys, values, texts), atol=1e-5, rtol=1e-5)
+
+
+def test_kernel_in_bfloat16() -> None:
+    keys, values, texts = scattered(LONG, 16, 3, 64, seed=0)
+    n_tokens = sum(new for new, _ in LONG)
+    q = torch.randn(n_tokens, 9, 64, generator=torch.Generator().manual_seed(1))
+    rounded = [x.bfloat16() for x in (q, keys, values)]
+    expected = one_by_one(*(x.float() for x in rounded), texts)
+    # Sums are in float32, so only the result is rounded: half a unit in the last of 8 bits.
+    torch.testing.assert_close(by_kernel(*rounded, texts).float(), expected, atol=1e-4, rtol=2**-8)
+
+
+def test_kernel_gives_a_text_the_same_numbers_in_any_company() -> None:
+    keys, values, texts = scattered(LONG, 16, 3, 64, seed=0)
+    q = torch.randn(sum(new for new, _ in LONG), 9, 64, generator=torch.Generator().manual_seed(1))
+    together = by_kernel(q, keys, values, texts).split([new for new, _ in LONG])
+    for own, text, result in zip(q.split([new for new, _ in LONG]), texts, together, strict=True):
+        assert torch.equal(by_kernel(own, keys, values, [text]), result)
+
+
+def test_kernel_leaves_other_rows_alone() -> None:
+    keys, values, texts = scattered([(1, 20), (1, 300)], 16, 3, 64, seed=0)
+    tables = np.zeros((2, 19), np.int32)
+    for row, text in zip(tables, texts, strict=True):
+        row[: len(text.blocks)] = text.blocks
+    q = torch.randn(4, 9, 64, generator=torch.Generator().manual_seed(1))
+    out = torch.full_like(q, 7.0)
+    with torch.no_grad():
+        rows = PagedRows(tables, np.array([3, 1]), np.array([0, 1]), np.array([20, 300]))
+        paged_rows_attention(q, keys, values, rows, out)
+    assert (out[[0, 2]] == 7).all()
+    torch.testing.assert_close(out[[3, 1]], one_by_one(q[[3, 1]], keys, values, texts), atol=1e-5, rtol=1e-5)
+
+
+def test_kernel_refuses_what_it_would_write_wrongly() -> None:
+    keys, values, texts = scattered([(2, 3)], 16, 1, 16, seed=0)
+    q = torch.randn(2, 2, 16)
+    with torch.no_grad(), pytest.raises(ValueError, match="in one piece"):
+        paged_rows_attention(q, keys, values, rows_of(texts), q.clone().transpose(0, 1))
+
+
+@pytest.mark.parametrize(("block_size", "d"), [(6, 16), (48, 16), (16, 8)])
+def test_kernel_knows_what_it_cannot_do(block_size: int, d: int) -> None:
+    with torch.no_grad():
+        assert not fast.can_run(torch.zeros(2, block_size, 1, d))
+        assert fast.can_run(torch.zeros(2, 16, 1, 16))
+    assert not fast.can_run(torch.zeros(2, 16, 1, 16))  # gradients are wanted

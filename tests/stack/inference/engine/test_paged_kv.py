@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,6 +13,7 @@ from teachllm.stack.inference.engine.blocks import BlockPool, BlockTable, Copy
 from teachllm.stack.inference.engine.paged_kv import PagedBatch, PagedKV, block_bytes
 from teachllm.stack.models.gpt2 import GPT2, GPT2Config
 from teachllm.stack.models.llama import Llama, LlamaConfig
+from teachllm.stack.nn.fast import paged_attention as fast
 
 
 def llama() -> Llama:
@@ -25,7 +26,7 @@ def llama() -> Llama:
 
 
 def gpt2() -> GPT2:
-    return GPT2(GPT2Config(vocab_size=40, d_model=32, n_layers=2, n_heads=4, hidden=64, context_length=64))
+    return GPT2(GPT2Config(vocab_size=40, d_model=32, n_layers=2, n_heads=2, hidden=64, context_length=64))
 
 
 @dataclass
@@ -60,11 +61,22 @@ class Machine:
 
 
 @pytest.fixture(params=[llama, gpt2], ids=["llama", "gpt2"])
-def machine(request: pytest.FixtureRequest) -> Machine:
-    make: Callable[[], nn.Module] = request.param
+def model(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
+    return request.param().eval()
+
+
+@pytest.fixture(params=["kernel", "gathering"])
+def machine(
+    request: pytest.FixtureRequest, model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Machine]:
+    """With the kernel, which any CPU runs, and with what other devices do."""
     with torch.no_grad():
-        return Machine(make().eval().requires_grad_(False))
+        if request.param == "gathering":
+            monkeypatch.setattr(fast, "can_run", lambda keys: False)
+        machine = Machine(model)
+        assert fast.can_run(machine.kv.keys[0]) == (request.param == "kernel")
+        yield machine
 
 
 def random_text(n: int, seed: int) -> list[int]:
@@ -127,6 +139,14 @@ def test_a_plan_for_other_tokens_or_without_room_is_refused(machine: Machine) ->
     machine.pool.extend(table, 3)
     with pytest.raises(ValueError, match="2 tokens were given, and this step was planned for 3"):
         machine.model(torch.tensor([[1, 2]]), PagedBatch(machine.kv, [(table, 3)]))
+
+
+def test_a_model_of_another_dtype_is_refused(machine: Machine) -> None:
+    table = machine.pool.open([])
+    machine.pool.extend(table, 1)
+    machine.model.bfloat16()
+    with pytest.raises(ValueError, match=r"the cache holds torch.float32 and torch.bfloat16 is given"):
+        machine.model(torch.tensor([[1]]), PagedBatch(machine.kv, [(table, 1)]))
 
 
 def test_copies_wait_for_each_other() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from teachllm.stack.inference.engine.blocks import BlockTable, Copy
+from teachllm.stack.nn.fast import paged_attention as fast
+from teachllm.stack.nn.fast.paged_attention import PagedRows
 from teachllm.stack.nn.kv_cache import CachedModelConfig, kv_cache_bytes
 from teachllm.stack.nn.paged_attention import PagedText, paged_attention, paged_decode_attention
 
@@ -85,26 +88,17 @@ class PagedBatch:
 
     def __init__(self, kv: PagedKV, parts: Sequence[tuple[BlockTable, int]]) -> None:
         self._kv = kv
-        device = kv.storage.device
         plan = _Plan(kv, parts)
+        device = kv.storage.device
         self.n_tokens = len(plan.positions)
         self._positions = torch.from_numpy(plan.positions).to(device)
         self._slots = torch.from_numpy(plan.slots).to(device)
-        tables = torch.from_numpy(plan.tables).to(device)
-        n_new, n_keys = plan.n_new.tolist(), plan.n_keys.tolist()
-        # Texts with one new token are computed together; a longer piece has enough to do by itself.
-        rows, self._long = [], []
-        first = 0
-        for text, (new, keys) in enumerate(zip(n_new, n_keys, strict=True)):
-            if new == 1:
-                rows.append((text, first))
-            else:
-                self._long.append((slice(first, first + new), PagedText(tables[text], new, keys)))
-            first += new
-        texts = torch.tensor([text for text, _ in rows], dtype=torch.long, device=device)
-        self._rows = torch.tensor([row for _, row in rows], dtype=torch.long, device=device)
-        self._tables = tables[texts]
-        self._n_keys = torch.from_numpy(plan.n_keys).to(device)[texts]
+        if fast.can_run(kv.keys[0]):
+            tokens = np.arange(self.n_tokens)
+            rows = PagedRows(plan.tables, tokens, plan.texts, plan.positions + 1)
+            self._attention = partial(_by_kernel, rows)
+        else:
+            self._attention = partial(_by_gathering, _Gathered(plan, device))
 
     def positions(self, n_new: int) -> Int[Tensor, " total"]:
         """Of every token of the row in its own text. ValueError if this is not the row that was planned."""
@@ -121,42 +115,70 @@ class PagedBatch:
     ) -> Float[Tensor, "1 heads total d"]:
         """Write the new keys and values into their slots; each query's attention over its own text."""
         keys, values = self._kv.keys[layer], self._kv.values[layer]
+        if k.dtype != keys.dtype:
+            raise ValueError(f"the cache holds {keys.dtype} and {k.dtype} is given: make both the same")
         keys.flatten(0, 1)[self._slots] = k[0].transpose(0, 1)
         values.flatten(0, 1)[self._slots] = v[0].transpose(0, 1)
-        queries = q[0].transpose(0, 1)
         # Position before head in memory, as the matrix behind the attention reads it.
+        queries = q[0].transpose(0, 1)
         out = q.new_empty(queries.shape)
-        if len(self._rows):
-            out[self._rows] = paged_decode_attention(
-                queries[self._rows], keys, values, self._tables, self._n_keys
-            )
-        for rows, text in self._long:
-            out[rows] = paged_attention(queries[rows], keys, values, [text])
+        self._attention(queries, keys, values, out)
         return out.transpose(0, 1)[None]
 
     def advance(self, n_positions: int) -> None:
         """Nothing is left to do: lengths are the pool's, which counts the tokens when it is told which."""
 
 
+def _by_kernel(rows: PagedRows, q: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
+    fast.paged_rows_attention(q, keys, values, rows, out)
+
+
+def _by_gathering(batch: _Gathered, q: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
+    if len(batch.rows):
+        out[batch.rows] = paged_decode_attention(q[batch.rows], keys, values, batch.tables, batch.n_keys)
+    for rows, text in batch.pieces:
+        out[rows] = paged_attention(q[rows], keys, values, [text])
+
+
 class _Plan:
-    """Positions and slots of a step's tokens, and the tables as one array."""
+    """Positions and slots of a step's tokens, which text each is of, and the tables as one array."""
 
     def __init__(self, kv: PagedKV, parts: Sequence[tuple[BlockTable, int]]) -> None:
         size = kv.block_size
         self.n_new = np.array([n_new for _, n_new in parts], dtype=np.int64)
         starts = np.array([table.length for table, _ in parts], dtype=np.int64)
         self.n_keys = starts + self.n_new
+        most = 0
         for (table, n_new), n_keys in zip(parts, self.n_keys.tolist(), strict=True):
             if n_new < 1 or n_keys > len(table.blocks) * size:
                 raise ValueError(
                     f"{n_new} tokens behind {table.length} in {len(table.blocks)} blocks of {size}: at least "
                     "one must come, and `extend` must have made room for it"
                 )
-        most = max((len(table.blocks) for table, _ in parts), default=0)
+            most = max(most, len(table.blocks))
         self.tables = np.zeros((len(parts), most), dtype=np.int32)
         for row, (table, _) in zip(self.tables, parts, strict=True):
             row[: len(table.blocks)] = table.blocks
-        text = np.repeat(np.arange(len(parts)), self.n_new)
+        self.texts = np.repeat(np.arange(len(parts)), self.n_new)
         first = np.cumsum(self.n_new) - self.n_new
-        self.positions = np.arange(len(text)) - first[text] + starts[text]
-        self.slots = self.tables[text, self.positions // size].astype(np.int64) * size + self.positions % size
+        self.positions = np.arange(len(self.texts)) + (starts - first)[self.texts]
+        self.slots = self.tables[self.texts, self.positions // size] * np.int64(size) + self.positions % size
+
+
+class _Gathered:
+    """For devices without a kernel: texts with one new token are computed together; longer pieces alone."""
+
+    def __init__(self, plan: _Plan, device: torch.device) -> None:
+        tables = torch.from_numpy(plan.tables).to(device)
+        single = np.flatnonzero(plan.n_new == 1)
+        ends = np.cumsum(plan.n_new)
+        self.rows = torch.from_numpy(ends[single] - 1).to(device)
+        self.tables = tables[torch.from_numpy(single).to(device)]
+        self.n_keys = torch.from_numpy(plan.n_keys[single]).to(device)
+        self.pieces = [
+            (slice(end - n_new, end), PagedText(tables[text], n_new, n_keys))
+            for text, (end, n_new, n_keys) in enumerate(
+                zip(ends.tolist(), plan.n_new.tolist(), plan.n_keys.tolist(), strict=True)
+            )
+            if n_new > 1
+        ]
