@@ -82,6 +82,12 @@ def matrix_megabytes(n: int, heads: int = 1) -> float:
     return heads * n * n * 2 / MEGA
 
 
+@value
+def row_block_megabytes(n: int, block: int) -> float:
+    """The scores of `block` queries in float32."""
+    return block * n * 4 / MEGA
+
+
 # ---------------------------------------------------------------- four keys by hand
 
 SCORES = torch.tensor([[1.0, 3.0, 2.0, 5.0]], dtype=torch.float64)
@@ -227,6 +233,16 @@ def softmax_error(kind: str, dtype: str, largest: float) -> float:
     return (SOFTMAXES[kind][1](scores).double() - torch.softmax(scores.double(), -1)).abs().max().item()
 
 
+SIZES = (1, 2, 3, 5, 7, 9, 10, 11, 12, 15, 20, 30, 50, 70, 85, 88, 90, 100, 150, 200)
+
+
+@value
+def online_error_ratio(dtype: str) -> float:
+    """How many times as wrong the online softmax is as the safe one, each at its worst."""
+    online, safe = (max(softmax_error(kind, dtype, size) for size in SIZES) for kind in ("online", "safe"))
+    return online / safe
+
+
 @figure(
     title=Both("三种 softmax 错多少", "How wrong three softmaxes are"),
     predict=Predict(
@@ -249,10 +265,9 @@ def softmax_errors(
         str, Choice([(name, Both.same(name)) for name in DTYPES], label=Both("数的格式", "format of numbers"))
     ] = "float16",
 ) -> Lines:
-    sizes = [1, 2, 3, 5, 7, 9, 10, 11, 12, 15, 20, 30, 50, 70, 85, 88, 90, 100, 150, 200]
     series: dict[Both, tuple[list[int], list[float]]] = {}
     for kind, (name, _) in SOFTMAXES.items():
-        errors = [(size, softmax_error(kind, dtype, size)) for size in sizes]
+        errors = [(size, softmax_error(kind, dtype, size)) for size in SIZES]
         fine = [(size, max(error, 1e-12)) for size, error in errors if not math.isnan(error)]
         series[name] = ([size for size, _ in fine], [error for _, error in fine])
     return Lines(
@@ -451,6 +466,12 @@ def intensity(kernel: str, n: int = 4096, d: int = 64, block: int = 128) -> floa
 def a100_intensity() -> float:
     """Operations that an A100 can do in the time in which one byte arrives."""
     return PEAK / BANDWIDTH
+
+
+@value
+def gpt2_forward_gflop() -> float:
+    """The two products of 16 heads over 64 texts of 1,024 tokens."""
+    return 64 * 16 * flops(1024, 64) / 1e9
 
 
 def roofline_milliseconds(kind: str, n: int, d: int, block: int) -> float:

@@ -60,8 +60,9 @@ def standard_attention(
     # region: kernels
     scores = hbm.store(_scores(hbm.read(q), hbm.read(k), causal))
     weights = hbm.store(torch.softmax(hbm.read(scores), dim=-1))
-    return hbm.store(hbm.read(weights) @ hbm.read(v))
+    out = hbm.store(hbm.read(weights) @ hbm.read(v))
     # endregion: kernels
+    return out
 
 
 def _scores(q: Tensor, k: Tensor, causal: bool) -> Tensor:
