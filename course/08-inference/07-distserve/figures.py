@@ -30,7 +30,7 @@ from teachllm.school.figures import (
     value,
 )
 from teachllm.stack.inference.simulation.calibration import Calibration, calibrate
-from teachllm.stack.inference.simulation.cost import StepCost
+from teachllm.stack.inference.simulation.cost import StepTimes
 from teachllm.stack.inference.simulation.device import Device
 from teachllm.stack.inference.simulation.metrics import (
     Objectives,
@@ -60,7 +60,7 @@ from teachllm.stack.models.llama import LlamaConfig
 from teachllm.stack.models.presets import PRESETS
 
 # The example of the paper: OPT-13B on A100, prompts of 512 tokens, answers of 64, and these objectives.
-COST = StepCost(OPT_13B, A100)
+COST = StepTimes(OPT_13B, A100)
 PROMPT, ANSWER = 512, 64
 OBJECTIVES = Objectives(ttft=0.4, tpot=0.04)
 NVLINK = A100.link
@@ -101,25 +101,25 @@ SYSTEMS: dict[str, Both] = {
 
 @value
 def prefill_ms(tokens: int = PROMPT) -> float:
-    return 1e3 * COST.seconds([(tokens, 0)], 1)
+    return 1e3 * COST.seconds([(0, tokens)], 1)
 
 
 @value
 def decode_ms(texts: int, length: int = PROMPT + ANSWER // 2) -> float:
-    return 1e3 * COST.seconds([(1, length - 1)] * texts, texts)
+    return 1e3 * COST.seconds([(length - 1, 1)] * texts, texts)
 
 
 @value
 def mixed_ms(texts: int, tokens: int = PROMPT) -> float:
     """A step that reads a prompt and gives `texts` others their next token."""
-    others = [(1, PROMPT + ANSWER // 2 - 1)] * texts
-    return 1e3 * COST.seconds([(tokens, 0), *others], texts + 1)
+    others = [(PROMPT + ANSWER // 2 - 1, 1)] * texts
+    return 1e3 * COST.seconds([(0, tokens), *others], texts + 1)
 
 
 @value
 def prefill_speed(tokens: int) -> float:
     """Tokens of prompts a second."""
-    return tokens / COST.seconds([(tokens, 0)], 1)
+    return tokens / COST.seconds([(0, tokens)], 1)
 
 
 @value
@@ -137,7 +137,7 @@ def calibration(what: str) -> float:
 
 @functools.cache
 def fit() -> Calibration:
-    return calibrate(StepCost(OPT_13B, A100_DATA_SHEET), published_a100_steps())
+    return calibrate(StepTimes(OPT_13B, A100_DATA_SHEET), published_a100_steps())
 
 
 # ---------------------------------------------------------------- five requests by hand
@@ -272,7 +272,7 @@ def interference(
 @value
 def md1(rate: float, parallelism: str = "none", speedup: float = 1.6) -> float:
     """Mean milliseconds to the first token, for a prefill of 512 tokens."""
-    return 1e3 * mean_ttft(rate, COST.seconds([(PROMPT, 0)], 1), parallelism, speedup)  # pyright: ignore[reportArgumentType]
+    return 1e3 * mean_ttft(rate, COST.seconds([(0, PROMPT)], 1), parallelism, speedup)  # pyright: ignore[reportArgumentType]
 
 
 @value
@@ -283,7 +283,7 @@ def waiting_ms(rate: float) -> float:
 
 @value
 def crossover(speedup: float = 1.6) -> float:
-    return crossover_rate(COST.seconds([(PROMPT, 0)], 1), speedup)
+    return crossover_rate(COST.seconds([(0, PROMPT)], 1), speedup)
 
 
 def linked_by(link: str) -> Device:
@@ -320,7 +320,7 @@ def two_devices(
     ] = 1.6,
     one: Annotated[bool, Toggle(label=Both("也画一块卡", "show one device too"))] = False,
 ) -> Lines:
-    seconds = COST.seconds([(PROMPT, 0)], 1)
+    seconds = COST.seconds([(0, PROMPT)], 1)
     series = {
         Both("张量并行", "tensor parallel"): ("tensor", speedup / seconds),
         Both("流水线并行", "pipeline parallel"): ("pipeline", 2 / seconds),
@@ -523,7 +523,7 @@ LINKS: dict[str, tuple[Both, float]] = {
 
 @value
 def cache_megabytes(model: str = "opt-13b", tokens: int = PROMPT) -> float:
-    return StepCost(MODELS[model][1], A100).cache_bytes_per_token * tokens / 1e6
+    return StepTimes(MODELS[model][1], A100).cache_bytes_per_token * tokens / 1e6
 
 
 @value
@@ -565,7 +565,7 @@ def transfer(
         int, Slider(128, 8192, step=128, label=Both("提示长度", "length of the prompt"), unit="token")
     ] = 512,
 ) -> Bars:
-    cost = StepCost(MODELS[model][1], A100, tensor_parallel=4 if model == "llama3-70b" else 1)
+    cost = StepTimes(MODELS[model][1], A100, tensor_parallel=4 if model == "llama3-70b" else 1)
     labels = [
         Both("读提示", "reading the prompt"),
         *(name for name, _ in LINKS.values()),
@@ -574,9 +574,9 @@ def transfer(
     return Bars(
         labels,
         [
-            1e3 * cost.seconds([(tokens, 0)], 1),
+            1e3 * cost.seconds([(0, tokens)], 1),
             *(transfer_ms(link, model, tokens) for link in LINKS),
-            1e3 * cost.seconds([(1, tokens)], 1),
+            1e3 * cost.seconds([(tokens, 1)], 1),
         ],
         y_label=Both("毫秒", "milliseconds"),
         note=Both(
@@ -678,16 +678,16 @@ def formula_and_simulation(
         ),
     ] = "nvlink",
 ) -> Iterator[Event]:
-    seconds = COST.seconds([(PROMPT, 0)], 1)
+    seconds = COST.seconds([(0, PROMPT)], 1)
     device = linked_by(link)
-    tensor = StepCost(OPT_13B, device, tensor_parallel=2)
-    speedup = tensor.speedup([(PROMPT, 0)], 1)
+    tensor = StepTimes(OPT_13B, device, tensor_parallel=2)
+    speedup = tensor.speedup([(0, PROMPT)], 1)
     yield Metric("K", speedup)
     rows, done = [], 0
     errors = []
     for parallelism, cost, capacity in (
         ("tensor", tensor, speedup / seconds),
-        ("pipeline", StepCost(OPT_13B, device, pipeline_stages=2), 2 / seconds),
+        ("pipeline", StepTimes(OPT_13B, device, pipeline_stages=2), 2 / seconds),
     ):
         name = {
             "tensor": Both("张量并行", "tensor parallel"),
@@ -724,5 +724,5 @@ def formula_and_simulation(
 @value
 def tensor_speedup(link: str = "nvlink", tokens: int = PROMPT) -> float:
     """K on two devices."""
-    cost = StepCost(OPT_13B, linked_by(link), tensor_parallel=2)
-    return cost.speedup([(tokens, 0)], 1)
+    cost = StepTimes(OPT_13B, linked_by(link), tensor_parallel=2)
+    return cost.speedup([(0, tokens)], 1)

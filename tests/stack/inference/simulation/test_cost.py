@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from teachllm.stack.inference.roofline import decode_cost, roofline_seconds
+from teachllm.stack.inference.roofline import roofline_seconds, step_cost
 from teachllm.stack.inference.simulation.calibration import MeasuredStep, calibrate
-from teachllm.stack.inference.simulation.cost import StepCost
+from teachllm.stack.inference.simulation.cost import StepTimes
 from teachllm.stack.inference.simulation.device import Device
 from teachllm.stack.inference.simulation.profiles import (
     A100,
@@ -25,18 +25,18 @@ LLAMA = PRESETS["llama2-13b"]
 
 
 @pytest.mark.parametrize("name", ["llama2-13b", "llama3-8b"])
-def test_decoding_does_the_work_that_the_roofline_counts(name: str) -> None:
-    cost, (batch, length) = StepCost(PRESETS[name], DEVICE), (5, 700)
-    work = cost.work([(1, length - 1)] * batch, batch)
-    expected = decode_cost(PRESETS[name], batch, length)
+@pytest.mark.parametrize("texts", [[(699, 1)] * 5, [(0, 512)], [(100, 256), (2000, 1), (3, 1)]])
+def test_a_step_does_the_work_that_the_roofline_counts(name: str, texts: list[tuple[int, int]]) -> None:
+    work = StepTimes(PRESETS[name], DEVICE).work(texts, len(texts))
+    expected = step_cost(PRESETS[name], texts)
     assert work.matrix_flops + sum(f for f, _ in work.attention) == pytest.approx(expected.flops)
     assert work.weight_bytes == expected.weight_bytes
     assert sum(b for _, b in work.attention) == expected.cache_bytes
 
 
 def test_seconds_are_the_rooflines_of_the_work() -> None:
-    cost = StepCost(LLAMA, DEVICE)
-    pieces = [(300, 50), (1, 2000), (1, 3)]
+    cost = StepTimes(LLAMA, DEVICE)
+    pieces = [(50, 300), (2000, 1), (3, 1)]
     work = cost.work(pieces, 2)
     parts = [(work.matrix_flops, work.weight_bytes), *work.attention]
     expected = 0.002 + sum(roofline_seconds(f, b, DEVICE.peak, DEVICE.bandwidth) for f, b in parts)
@@ -44,9 +44,9 @@ def test_seconds_are_the_rooflines_of_the_work() -> None:
 
 
 def test_chunks_add_up_to_the_prompt_but_read_what_was_read_before() -> None:
-    cost = StepCost(LLAMA, DEVICE)
-    whole = cost.work([(512, 0)], 1)
-    chunks = [cost.work([(128, before)], int(before == 384)) for before in range(0, 512, 128)]
+    cost = StepTimes(LLAMA, DEVICE)
+    whole = cost.work([(0, 512)], 1)
+    chunks = [cost.work([(before, 128)], int(before == 384)) for before in range(0, 512, 128)]
     assert sum(c.matrix_flops for c in chunks) == pytest.approx(whole.matrix_flops)
     assert sum(c.attention[0][0] for c in chunks) == pytest.approx(whole.attention[0][0])
     # the cache is read 128 + 256 + 384 + 512 tokens far, and the weights four times
@@ -55,36 +55,36 @@ def test_chunks_add_up_to_the_prompt_but_read_what_was_read_before() -> None:
 
 
 def test_two_devices_are_less_than_twice_as_fast() -> None:
-    free_talk = StepCost(LLAMA, replace(DEVICE, link=math.inf, overhead=0.0), tensor_parallel=2)
-    assert free_talk.speedup([(512, 0)], 1) == pytest.approx(2)
-    assert 1 < StepCost(LLAMA, DEVICE, tensor_parallel=2).speedup([(512, 0)], 1) < 1.9
+    free_talk = StepTimes(LLAMA, replace(DEVICE, link=math.inf, overhead=0.0), tensor_parallel=2)
+    assert free_talk.speedup([(0, 512)], 1) == pytest.approx(2)
+    assert 1 < StepTimes(LLAMA, DEVICE, tensor_parallel=2).speedup([(0, 512)], 1) < 1.9
     # The sums of 512 tokens: 2 a layer, of 5120 numbers of 2 bytes; in a ring of two each sends one.
     talk = 2 * 40 * 512 * 5120 * 2 / 1e11
     alone = replace(DEVICE, link=math.inf)
-    paired = StepCost(LLAMA, alone, tensor_parallel=2).seconds([(512, 0)], 1)
-    assert StepCost(LLAMA, DEVICE, tensor_parallel=2).seconds([(512, 0)], 1) == pytest.approx(paired + talk)
+    paired = StepTimes(LLAMA, alone, tensor_parallel=2).seconds([(0, 512)], 1)
+    assert StepTimes(LLAMA, DEVICE, tensor_parallel=2).seconds([(0, 512)], 1) == pytest.approx(paired + talk)
 
 
 def test_the_cache_gets_what_the_weights_leave() -> None:
-    cost = StepCost(LLAMA, A100)
+    cost = StepTimes(LLAMA, A100)
     weights = LLAMA.n_parameters * 2
     assert cost.cache_bytes_per_token == 2 * 40 * 5120 * 2
     assert cost.cache_tokens == int((0.9 * 80e9 - weights) // 819_200)
-    assert StepCost(PRESETS["llama3-70b"], A100).cache_tokens < 0
+    assert StepTimes(PRESETS["llama3-70b"], A100).cache_tokens < 0
 
 
 def test_calibration_finds_the_device_that_made_the_steps() -> None:
     true = replace(DEVICE, compute_share=0.6, bandwidth_share=0.8, overhead=0.004)
-    cost = StepCost(LLAMA, true)
-    compositions = [((n, 0),) for n in (64, 256, 700, 1500)]
-    compositions += [((1, length),) * b for b in (1, 20, 200) for length in (100, 900)]
-    compositions += [((256, 300), *((1, 500),) * 30)]
+    cost = StepTimes(LLAMA, true)
+    compositions = [((0, n),) for n in (64, 256, 700, 1500)]
+    compositions += [((length, 1),) * b for b in (1, 20, 200) for length in (100, 900)]
+    compositions += [((300, 256), *((500, 1),) * 30)]
     noise = np.random.default_rng(0).normal(1, 0.01, len(compositions))
     steps = [
         MeasuredStep(pieces, len(pieces), cost.seconds(pieces, len(pieces)) * factor)
         for pieces, factor in zip(compositions, noise, strict=True)
     ]
-    found = calibrate(StepCost(LLAMA, DEVICE), steps)
+    found = calibrate(StepTimes(LLAMA, DEVICE), steps)
     assert found.cost.device.compute_share == pytest.approx(0.6, rel=0.03)
     assert found.cost.device.bandwidth_share == pytest.approx(0.8, rel=0.03)
     assert found.cost.device.overhead == pytest.approx(0.004, rel=0.2)
@@ -93,7 +93,7 @@ def test_calibration_finds_the_device_that_made_the_steps() -> None:
 
 
 def test_the_a100_is_the_one_that_was_measured() -> None:
-    found = calibrate(StepCost(OPT_13B, A100_DATA_SHEET), published_a100_steps())
+    found = calibrate(StepTimes(OPT_13B, A100_DATA_SHEET), published_a100_steps())
     assert found.cost.device.compute_share == pytest.approx(A100.compute_share, rel=0.005)
     assert found.cost.device.bandwidth_share == pytest.approx(A100.bandwidth_share, rel=0.005)
     assert found.cost.device.overhead == pytest.approx(A100.overhead, rel=0.005)
@@ -101,8 +101,8 @@ def test_the_a100_is_the_one_that_was_measured() -> None:
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:
-    cost = StepCost(LLAMA, DEVICE)
-    decoding = [MeasuredStep(((1, 100 + i),), 1, 0.03) for i in range(6)]
+    cost = StepTimes(LLAMA, DEVICE)
+    decoding = [MeasuredStep(((100 + i, 1),), 1, 0.03) for i in range(6)]
     with pytest.raises(ValueError, match="arithmetic and traffic"):
         calibrate(cost, decoding)
     with pytest.raises(ValueError, match="at least 4"):

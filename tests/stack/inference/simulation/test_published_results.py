@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from teachllm.stack.inference.simulation.cost import StepCost
+from teachllm.stack.inference.simulation.cost import StepTimes
 from teachllm.stack.inference.simulation.metrics import Objectives, attainment, goodput
 from teachllm.stack.inference.simulation.pipeline import bubble_share
 from teachllm.stack.inference.simulation.placement import best_split, decode_goodput, prefill_goodput
@@ -16,14 +16,14 @@ from teachllm.stack.inference.simulation.simulator import Pool, simulate
 from teachllm.stack.inference.simulation.workload import Arrival, constant, lognormal, poisson_arrivals
 from teachllm.stack.models.presets import PRESETS
 
-LLAMA_13B = StepCost(PRESETS["llama2-13b"], A6000)
+LLAMA_13B = StepTimes(PRESETS["llama2-13b"], A6000)
 
 
 def test_distserve_decoding_holds_colocation_back_and_apart_each_device_serves_twice_as_many() -> None:
     # Section 1, figure 1: OPT-13B on A100, 512 tokens in, 64 out, 90 % within 0.4 s and 40 ms a token. There:
     # 1.6 requests a second together, 5.6 for prefill alone, 10 for decoding alone, 3.3 a device with two to
     # one.
-    cost, never = StepCost(OPT_13B, A100), math.inf
+    cost, never = StepTimes(OPT_13B, A100), math.inf
 
     def kept(rate: float, *pools: Pool, ttft: float = 0.4, tpot: float = 0.04, output: int = 64) -> float:
         requests = poisson_arrivals(rate, 250, constant(512), constant(output))
@@ -43,14 +43,14 @@ def test_distserve_decoding_holds_colocation_back_and_apart_each_device_serves_t
 
 
 def test_distserve_phases_alone_and_their_mixture() -> None:
-    cost, objectives = StepCost(OPT_13B, A100), Objectives(0.4, 0.04)
+    cost, objectives = StepTimes(OPT_13B, A100), Objectives(0.4, 0.04)
 
     def traffic(rate: float) -> tuple[Arrival, ...]:
         return poisson_arrivals(rate, 60, constant(512), constant(16))
 
     prefill = prefill_goodput(traffic, Pool(cost, prompts_only(512)), objectives, highest=32)
     decode = decode_goodput(traffic, Pool(cost, chunked(512)), objectives, highest=256)
-    assert 5 < prefill < 1 / cost.seconds([(512, 0)], 1)  # never more than without any gap
+    assert 5 < prefill < 1 / cost.seconds([(0, 512)], 1)  # never more than without any gap
     assert decode > 3 * prefill
     split = best_split(prefill, decode, 4)
     assert (split.n_prefill, split.n_decode) == (3, 1)
@@ -63,10 +63,10 @@ def test_distserve_phases_alone_and_their_mixture() -> None:
 
 def test_sarathi_decoding_beside_a_prompt_is_nearly_free() -> None:
     # Table 2: 1,021 tokens of a prompt and 3 texts that decode took 238.4 ms.
-    together = LLAMA_13B.seconds([(1021, 0), *[(1, 1023)] * 3], 4)
+    together = LLAMA_13B.seconds([(0, 1021), *[(1023, 1)] * 3], 4)
     assert together == pytest.approx(0.2384, rel=0.01)
-    alone = LLAMA_13B.seconds([(1021, 0)], 1)
-    assert (together - alone) / 3 < LLAMA_13B.seconds([(1, 1023)] * 4, 4) / 4 / 5
+    alone = LLAMA_13B.seconds([(0, 1021)], 1)
+    assert (together - alone) / 3 < LLAMA_13B.seconds([(1023, 1)] * 4, 4) / 4 / 5
 
 
 def finished(policy: Policy, prompt: int, output: int) -> float:
@@ -95,7 +95,7 @@ def test_sarathi_gains_most_where_prompts_have_as_many_chunks_as_there_are_token
 
 def test_sarathi_small_chunks_do_not_fill_the_device() -> None:
     def seconds(chunk: int) -> float:
-        return sum(LLAMA_13B.seconds([(chunk, done)], 1) for done in range(0, 1024, chunk))
+        return sum(LLAMA_13B.seconds([(done, chunk)], 1) for done in range(0, 1024, chunk))
 
     assert seconds(64) > 2.5 * seconds(1024)
     assert seconds(128) > 1.2 * seconds(1024)
@@ -103,7 +103,7 @@ def test_sarathi_small_chunks_do_not_fill_the_device() -> None:
 
 
 def test_sarathi_even_batches_close_the_bubbles_of_a_pipeline() -> None:
-    cost = StepCost(PRESETS["llama2-13b"], A6000, pipeline_stages=4)
+    cost = StepTimes(PRESETS["llama2-13b"], A6000, pipeline_stages=4)
     requests = [
         Arrival(0, arrival.prompt, arrival.output)
         for arrival in poisson_arrivals(1, 120, lognormal(800, 0.7, 3000), lognormal(80, 0.7, 300))

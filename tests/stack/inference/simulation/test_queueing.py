@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from teachllm.stack.inference.simulation.cost import StepCost
+from teachllm.stack.inference.simulation.cost import StepTimes
 from teachllm.stack.inference.simulation.device import Device
 from teachllm.stack.inference.simulation.metrics import ttfts
 from teachllm.stack.inference.simulation.policy import prompts_only
@@ -17,8 +17,8 @@ from teachllm.stack.inference.simulation.workload import constant, first_tokens_
 from teachllm.stack.models.presets import PRESETS
 
 DEVICE = Device("test", peak=150e12, bandwidth=2e12, memory=80e9, link=2e11)
-ONE = StepCost(PRESETS["llama2-13b"], DEVICE)
-PROMPT = [(512, 0)]
+ONE = StepTimes(PRESETS["llama2-13b"], DEVICE)
+PROMPT = [(0, 512)]
 D = ONE.seconds(PROMPT, 1)
 
 

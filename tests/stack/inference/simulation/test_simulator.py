@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from teachllm.stack.inference.engine.request import NeverFits
-from teachllm.stack.inference.simulation.cost import StepCost
+from teachllm.stack.inference.simulation.cost import StepTimes
 from teachllm.stack.inference.simulation.device import Device
 from teachllm.stack.inference.simulation.metrics import tpots, ttfts
 from teachllm.stack.inference.simulation.pipeline import bubble_share
@@ -31,11 +31,11 @@ DEVICE = Device("test", peak=150e12, bandwidth=2e12, memory=80e9)
 
 
 @dataclass(frozen=True)
-class Seconds(StepCost):
+class Seconds(StepTimes):
     """Simple times for traces by hand: a second a step, and a hundredth for each token of a prompt."""
 
     def seconds(self, pieces: Sequence[tuple[int, int]], n_sampled: int) -> float:
-        return 1 + sum(new for new, _ in pieces if new > 1) / 100
+        return 1 + sum(new for _, new in pieces if new > 1) / 100
 
 
 BY_HAND = Seconds(LLAMA, DEVICE)
@@ -126,7 +126,7 @@ def test_a_pipeline_decodes_twice_as_many_texts_at_no_more_seconds_a_token() -> 
     assert tpots(two.jobs).max() == pytest.approx(1, rel=0.06)
 
 
-def small(n_blocks: int) -> StepCost:
+def small(n_blocks: int) -> StepTimes:
     """A cost whose device has room for so many blocks of 16 tokens."""
     memory = (WEIGHTS + (n_blocks * 16 + 1) * 819_200) / 0.9
     return replace(BY_HAND, device=replace(DEVICE, memory=memory))
@@ -155,7 +155,7 @@ def test_who_can_never_fit_is_refused() -> None:
     with pytest.raises(NeverFits, match="take 7 blocks; worker 0 has 6"):
         simulate([Arrival(0, 90, 10)], Pool(small(6), mixed()))
     with pytest.raises(ValueError, match="leave no room"):
-        simulate([Arrival(0, 1, 1)], Pool(StepCost(PRESETS["llama3-70b"], DEVICE), mixed()))
+        simulate([Arrival(0, 1, 1)], Pool(StepTimes(PRESETS["llama3-70b"], DEVICE), mixed()))
 
 
 @pytest.mark.parametrize("policy", [prompts_first(64), mixed(), chunked(48)], ids=lambda policy: policy.name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from teachllm.stack.inference.simulation.cost import Piece, StepCost, Work
+from teachllm.stack.inference.simulation.cost import Piece, StepTimes, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class MeasuredStep:
 class Calibration:
     """The cost whose device fits the steps best, and how well: |predicted / measured − 1|, step by step."""
 
-    cost: StepCost
+    cost: StepTimes
     errors: tuple[float, ...]
 
     @property
@@ -46,7 +46,7 @@ class Calibration:
         )
 
 
-def calibrate(cost: StepCost, steps: Sequence[MeasuredStep]) -> Calibration:
+def calibrate(cost: StepTimes, steps: Sequence[MeasuredStep]) -> Calibration:
     """Least squares of the relative error over compute_share, bandwidth_share and overhead.
 
     If it were known what binds each part of each step, arithmetic or traffic, the time would be linear in
@@ -73,7 +73,7 @@ def calibrate(cost: StepCost, steps: Sequence[MeasuredStep]) -> Calibration:
             "and decoding of a few texts"
         )
 
-    def errors(fitted: StepCost) -> np.ndarray:
+    def errors(fitted: StepTimes) -> np.ndarray:
         predicted = [fitted.seconds(step.pieces, step.n_sampled) for step in steps]
         return np.abs(np.array(predicted) / measured - 1)
 
@@ -81,7 +81,7 @@ def calibrate(cost: StepCost, steps: Sequence[MeasuredStep]) -> Calibration:
     return Calibration(best, tuple(errors(best).tolist()))
 
 
-def _fit_from(cost: StepCost, works: list[Work], measured: np.ndarray, balance: float) -> StepCost | None:
+def _fit_from(cost: StepTimes, works: list[Work], measured: np.ndarray, balance: float) -> StepTimes | None:
     """The fixpoint that is reached from `balance`; None if there is none."""
     device = cost.device
     for _ in range(20):

@@ -14,7 +14,7 @@ from teachllm.stack.training.accounting import parameters_by_part
 
 _ACTIVATION_BYTES = 2  # bfloat16, also where weights are smaller
 
-Piece: TypeAlias = tuple[int, int]  # of one text: tokens computed now, and tokens that its cache held before
+Piece: TypeAlias = tuple[int, int]  # of one text, as in `step_cost`: tokens in its cache, tokens computed now
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class StepCost:
+class StepTimes:
     """Times of the steps of a model on a device, or on several: `tensor_parallel` share each matrix,
     `pipeline_stages` have a part of the layers each.
 
@@ -93,10 +93,10 @@ class StepCost:
         """
         per_token, head, per_pair, weight_bytes = self._parts
         tokens, attention = 0, []
-        for new, before in pieces:
+        for cached, new in pieces:
             tokens += new
-            pairs = new * before + new * (new + 1) / 2
-            attention.append((per_pair * pairs, (before + new) * self.cache_bytes_per_token))
+            pairs = new * cached + new * (new + 1) / 2
+            attention.append((per_pair * pairs, (cached + new) * self.cache_bytes_per_token))
         return Work(tokens * per_token + n_sampled * head, weight_bytes, tuple(attention))
 
     def seconds(self, pieces: Iterable[Piece], n_sampled: int) -> float:
@@ -110,10 +110,10 @@ class StepCost:
         speed = self.device.reached_bandwidth * self.tensor_parallel
         per_pair, per_cached = per_pair / share, self.cache_bytes_per_token / speed
         tokens, attention = 0, 0.0
-        for new, before in pieces:  # the inner loop of the simulation: `work` without its objects
+        for cached, new in pieces:  # the inner loop of the simulation: `work` without its objects
             tokens += new
-            arithmetic = per_pair * (new * before + new * (new + 1) / 2)
-            traffic = per_cached * (before + new)
+            arithmetic = per_pair * (new * cached + new * (new + 1) / 2)
+            traffic = per_cached * (cached + new)
             attention += arithmetic if arithmetic > traffic else traffic
         matrices = max((tokens * per_token + n_sampled * head) / share, weight_bytes / speed)
         return self.device.overhead + matrices + attention + self._all_reduce_seconds(tokens)

@@ -27,15 +27,15 @@ def published_a100_steps() -> tuple[MeasuredStep, ...]:
     """
     steps = []
     for n in (128, 256, 512, 768, 1024, 1536, 2048):
-        steps.append(MeasuredStep(((n, 0),), 1, (23.627 + 0.15055 * n + 8.653e-6 * n**2) / 1e3))
+        steps.append(MeasuredStep(((0, n),), 1, (23.627 + 0.15055 * n + 8.653e-6 * n**2) / 1e3))
     for b in (1, 8, 16, 32, 64, 90):
         for length in (128, 512, 1024):
             milliseconds = 19.563 + 4.941e-4 * b * length + 0.0506 * b
-            steps.append(MeasuredStep(((1, length - 1),) * b, b, milliseconds / 1e3))
+            steps.append(MeasuredStep(((length - 1, 1),) * b, b, milliseconds / 1e3))
     return tuple(steps)
 
 
-# `calibrate(StepCost(OPT_13B, A100_DATA_SHEET), published_a100_steps())`; a test holds them together.
+# `calibrate(StepTimes(OPT_13B, A100_DATA_SHEET), published_a100_steps())`; a test holds them together.
 A100 = replace(A100_DATA_SHEET, overhead=6.77e-3, compute_share=0.434, bandwidth_share=0.881)
 
 # Not measured: an H100 that reaches the same shares of its data sheet.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from teachllm.stack.inference.simulation.cost import StepCost
+from teachllm.stack.inference.simulation.cost import StepTimes
 from teachllm.stack.inference.simulation.policy import Policy
 from teachllm.stack.inference.simulation.worker import Job, Step, Worker
 from teachllm.stack.inference.simulation.workload import Arrival
@@ -23,7 +23,7 @@ Dispatch: TypeAlias = Callable[[Sequence[Worker]], Worker]
 class Pool:
     """`n` equal workers. max_running: jobs that one of them holds at a time."""
 
-    cost: StepCost
+    cost: StepTimes
     policy: Policy
     n: int = 1
     max_running: int = 256

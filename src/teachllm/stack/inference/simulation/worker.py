@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from teachllm.stack.inference.engine.request import NeverFits
-from teachllm.stack.inference.simulation.cost import StepCost
+from teachllm.stack.inference.simulation.cost import StepTimes
 from teachllm.stack.inference.simulation.policy import Policy
 from teachllm.stack.inference.simulation.workload import Arrival
 
@@ -73,7 +73,7 @@ class Worker:
     and as many are under way as there are stages. `steps` records all of them.
     """
 
-    def __init__(self, name: str, cost: StepCost, policy: Policy, max_running: int = 256) -> None:
+    def __init__(self, name: str, cost: StepTimes, policy: Policy, max_running: int = 256) -> None:
         self.name, self.cost, self.policy, self.max_running = name, cost, policy, max_running
         self.n_blocks = max(0, cost.cache_tokens) // BLOCK
         if self.n_blocks < 1:
@@ -154,7 +154,7 @@ class Worker:
             return None
         pieces, sampled, prefill, decode = [], [], 0, 0
         for job, n in chosen:
-            pieces.append((n, job.computed))
+            pieces.append((job.computed, n))
             if n == 1 and job.written:
                 decode += 1
             else:
