@@ -128,6 +128,11 @@ def use_attention(attention: CausalAttention) -> Iterator[None]:
         _causal_attention.reset(token)
 
 
+def attention_is_replaced() -> bool:
+    """Whether `use_attention` has put another one under the models of this thread."""
+    return _causal_attention.get() is not fused_causal_attention
+
+
 def readable_attention() -> AbstractContextManager[None]:
     """Inside, models of this thread attend by the readable `scaled_dot_product_attention`."""
     return use_attention(readable_causal_attention)

@@ -16,6 +16,7 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 NUMBERS = {torch.float32: np.float32, torch.bfloat16: np.uint16}  # Numba knows no bfloat16: see `bits`
@@ -79,8 +80,15 @@ def run(kernel: Any, pieces: int, *arguments: Tensor | int | float) -> None:
         ],
         dtype=np.int64,
     )
+    enter(kernel, block, min(torch.get_num_threads(), pieces))
+
+
+def enter(kernel: Any, block: NDArray[np.int64], n_threads: int | None = None) -> None:
+    """Run `kernel` once in each of `n_threads` threads (None: as many as PyTorch uses), all with the address
+    of `block`.
+    """
     gomp_parallel = _gomp_parallel()
-    threads = min(torch.get_num_threads(), pieces)
+    threads = torch.get_num_threads() if n_threads is None else n_threads
     if gomp_parallel is None or threads < 2:
         kernel.ctypes(block.ctypes.data)
     else:

@@ -1,0 +1,1 @@
+"""Weights in fewer bits: what is rounded, how it lies in memory, and what a model loses by it."""
