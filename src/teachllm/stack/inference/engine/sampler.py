@@ -101,9 +101,11 @@ def choose_tokens(
         if chooser.is_plain or isinstance(tokens[i], NoChoice):
             continue
         try:
-            groups[replace(chooser.sampling, seed=None)].append((i, _allowed(logits[i], chooser)))
+            allowed = _allowed(logits[i], chooser)
         except GrammarError as problem:
             tokens[i] = NoChoice("grammar", str(problem))
+        else:
+            groups[replace(chooser.sampling, seed=None)].append((i, allowed))
     for sampling, members in groups.items():
         rows = torch.stack([row for _, row in members])
         drawn = _drawn(rows, sampling, [choosers[i] for i, _ in members])

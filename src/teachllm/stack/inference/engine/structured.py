@@ -52,7 +52,7 @@ class Grammars:
             raise GrammarError(_refusal(constraint, str(problem))) from None
         if matcher.is_error():
             raise GrammarError(_refusal(constraint, matcher.get_error()))
-        return GrammarParser(matcher)
+        return GrammarParser(matcher, self._tokenizer.vocab_size)
 
     def _known(self, end_tokens: frozenset[int]) -> llguidance.LLTokenizer:
         with self._lock:
@@ -66,18 +66,18 @@ class Grammars:
 class GrammarParser:
     """Where one text stands in its grammar."""
 
-    def __init__(self, matcher: llguidance.LLMatcher) -> None:
-        self._matcher = matcher
+    def __init__(self, matcher: llguidance.LLMatcher, vocab_size: int) -> None:
+        self._matcher, self._vocab_size = matcher, vocab_size
 
     def copy(self) -> GrammarParser:
         """Another text from here on."""
-        return GrammarParser(self._matcher.deep_copy())
+        return GrammarParser(self._matcher.deep_copy(), self._vocab_size)
 
     def masked(self, logits: Float[Tensor, " vocab"]) -> Float[Tensor, " vocab"]:
         """The logits, with -inf for every token that cannot come next. GrammarError if none can."""
         bits = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
         allowed = torch.zeros(logits.shape, dtype=torch.bool)
-        n = min(len(allowed), len(bits))  # a model may have more rows than the tokenizer has tokens
+        n = min(len(allowed), self._vocab_size)  # a model may have more rows than the tokenizer has tokens
         allowed[:n] = torch.from_numpy(bits[:n]).bool()
         if self._matcher.is_error() or not allowed.any():
             raise GrammarError(f"no token can come next in this grammar: {self._problem}")
