@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,8 +14,6 @@ from teachllm.stack.nn.attention import readable_causal_attention
 from teachllm.stack.nn.fast import paged_attention as fast
 from teachllm.stack.nn.fast.paged_attention import PagedRows, paged_rows_attention
 from teachllm.stack.nn.paged_attention import (
-    PagedText,
-    gather_text,
     paged_attention,
     paged_attention_blockwise,
     paged_decode_attention,
@@ -23,29 +22,46 @@ from teachllm.stack.nn.paged_attention import (
 RAGGED = [(1, 1), (5, 5), (1, 9), (3, 17), (7, 8), (1, 16), (4, 32)]  # (new, all) positions of each text
 
 
+@dataclass
+class Text:
+    table: Tensor
+    n_new: int
+    n_keys: int
+
+
 def scattered(
     lengths: list[tuple[int, int]], block_size: int, n_kv_heads: int, d: int, seed: int
-) -> tuple[Tensor, Tensor, list[PagedText]]:
+) -> tuple[Tensor, Tensor, list[Text]]:
     """Keys and values of texts, in blocks that are dealt in random order, and some blocks of nobody."""
     generator = torch.Generator().manual_seed(seed)
     needed = [-(-n_keys // block_size) for _, n_keys in lengths]
     dealt = torch.randperm(sum(needed) + 3, generator=generator).split([*needed, 3])
     keys, values = torch.randn(2, sum(needed) + 3, block_size, n_kv_heads, d, generator=generator)
-    texts = [
-        PagedText(blocks, n_new, n_keys) for blocks, (n_new, n_keys) in zip(dealt, lengths, strict=False)
-    ]
+    texts = [Text(blocks, n_new, n_keys) for blocks, (n_new, n_keys) in zip(dealt, lengths, strict=False)]
     return keys, values, texts
 
 
-def one_by_one(q: Tensor, keys: Tensor, values: Tensor, texts: list[PagedText]) -> Tensor:
+def one_by_one(q: Tensor, keys: Tensor, values: Tensor, texts: list[Text]) -> Tensor:
     """The oracle: slot by slot out of the blocks, then the readable attention."""
     pieces = []
     for own, text in zip(q.split([text.n_new for text in texts]), texts, strict=True):
         size = keys.shape[1]
-        where = [(int(text.blocks[i // size]), i % size) for i in range(text.n_keys)]
+        where = [(int(text.table[i // size]), i % size) for i in range(text.n_keys)]
         k, v = (torch.stack([cache[b, s] for b, s in where], dim=1)[None] for cache in (keys, values))
         pieces.append(readable_causal_attention(own.transpose(0, 1)[None], k, v)[0].transpose(0, 1))
     return torch.cat(pieces)
+
+
+def text_by_text(
+    attention: Callable[..., Tensor], q: Tensor, keys: Tensor, values: Tensor, texts: list[Text]
+) -> Tensor:
+    queries = q.split([text.n_new for text in texts])
+    return torch.cat(
+        [
+            attention(own, keys, values, text.table, text.n_keys)
+            for own, text in zip(queries, texts, strict=True)
+        ]
+    )
 
 
 @pytest.mark.parametrize("attention", [paged_attention, paged_attention_blockwise])
@@ -59,7 +75,8 @@ def test_equals_attention_in_one_piece(
         sum(new for new, _ in RAGGED), n_heads, 8, generator=torch.Generator().manual_seed(block_size)
     )
     expected = one_by_one(q, keys, values, texts)
-    torch.testing.assert_close(attention(q, keys, values, texts), expected, atol=1e-5, rtol=1e-5)
+    result = text_by_text(attention, q, keys, values, texts)
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("n_heads", "n_kv_heads"), [(4, 4), (6, 2), (4, 1)])
@@ -69,21 +86,19 @@ def test_decoding_all_at_once_equals_one_by_one(n_heads: int, n_kv_heads: int) -
     q = torch.randn(5, n_heads, 8, generator=torch.Generator().manual_seed(1))
     tables = torch.zeros(5, 10, dtype=torch.int32)
     for row, text in zip(tables, texts, strict=True):
-        row[: len(text.blocks)] = text.blocks
+        row[: len(text.table)] = text.table
     result = paged_decode_attention(q, keys, values, tables, torch.tensor([n for _, n in lengths]))
     torch.testing.assert_close(result, one_by_one(q, keys, values, texts), atol=1e-5, rtol=1e-5)
 
 
-def test_more_blocks_than_are_filled_change_nothing() -> None:
+@pytest.mark.parametrize("attention", [paged_attention, paged_attention_blockwise])
+def test_what_others_left_behind_the_end_changes_nothing(attention: Callable[..., Tensor]) -> None:
     keys, values, [text] = scattered([(2, 5)], 4, 2, 8, seed=0)
-    reserved = PagedText(torch.cat([text.blocks, text.blocks[:1]]), 2, 5)
     q = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(1))
-    for attention in (paged_attention, paged_attention_blockwise):
-        assert torch.equal(
-            attention(q, keys, values, [text]),
-            attention(q, keys, values, [reserved]),
-        )
-    assert gather_text(keys, reserved).shape == (1, 2, 5, 8)
+    before = attention(q, keys, values, text.table, 5)
+    keys[text.table[1], 1:] = values[text.table[1], 1:] = 1e4
+    reserved = torch.cat([text.table, torch.tensor([text.table[0]])])
+    assert torch.equal(attention(q, keys, values, reserved, 5), before)
 
 
 def test_bfloat16_stays_bfloat16() -> None:
@@ -91,7 +106,7 @@ def test_bfloat16_stays_bfloat16() -> None:
     q = torch.randn(sum(new for new, _ in RAGGED), 4, 8, generator=torch.Generator().manual_seed(1))
     expected = one_by_one(*(x.bfloat16().float() for x in (q, keys, values)), texts)
     for attention in (paged_attention, paged_attention_blockwise):
-        result = attention(q.bfloat16(), keys.bfloat16(), values.bfloat16(), texts)
+        result = text_by_text(attention, q.bfloat16(), keys.bfloat16(), values.bfloat16(), texts)
         assert result.dtype == torch.bfloat16
         torch.testing.assert_close(result.float(), expected, atol=2e-2, rtol=2e-2)
 
@@ -99,16 +114,16 @@ def test_bfloat16_stays_bfloat16() -> None:
 # The kernel --------------------------------------------------------------------------------------------
 
 
-def rows_of(texts: list[PagedText]) -> PagedRows:
-    tables = np.zeros((len(texts), max(len(text.blocks) for text in texts)), np.int32)
+def rows_of(texts: list[Text]) -> PagedRows:
+    tables = np.zeros((len(texts), max(len(text.table) for text in texts)), np.int32)
     for row, text in zip(tables, texts, strict=True):
-        row[: len(text.blocks)] = text.blocks
+        row[: len(text.table)] = text.table
     which = np.repeat(np.arange(len(texts)), [text.n_new for text in texts])
     n_keys = np.concatenate([np.arange(text.n_keys - text.n_new, text.n_keys) + 1 for text in texts])
     return PagedRows(tables, np.arange(len(which)), which, n_keys)
 
 
-def by_kernel(q: Tensor, keys: Tensor, values: Tensor, texts: list[PagedText]) -> Tensor:
+def by_kernel(q: Tensor, keys: Tensor, values: Tensor, texts: list[Text]) -> Tensor:
     with torch.no_grad():
         assert fast.can_run(keys)
         out = q.new_full(q.shape, float("nan"))
@@ -154,7 +169,7 @@ def test_kernel_leaves_other_rows_alone() -> None:
     keys, values, texts = scattered([(1, 20), (1, 300)], 16, 3, 64, seed=0)
     tables = np.zeros((2, 19), np.int32)
     for row, text in zip(tables, texts, strict=True):
-        row[: len(text.blocks)] = text.blocks
+        row[: len(text.table)] = text.table
     q = torch.randn(4, 9, 64, generator=torch.Generator().manual_seed(1))
     out = torch.full_like(q, 7.0)
     with torch.no_grad():

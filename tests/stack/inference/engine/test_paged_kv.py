@@ -36,6 +36,7 @@ class Machine:
     model: nn.Module
     n_blocks: int = 40
     block_size: int = 4
+    readable: bool = False
     pool: BlockPool = field(init=False)
     kv: PagedKV = field(init=False)
 
@@ -47,7 +48,7 @@ class Machine:
         """Logits of each part's tokens."""
         copies = [copy for table, tokens in parts for copy in self.pool.extend(table, len(tokens))]
         self.kv.copy(copies)
-        view = PagedBatch(self.kv, [(table, len(tokens)) for table, tokens in parts])
+        view = PagedBatch(self.kv, [(table, len(tokens)) for table, tokens in parts], readable=self.readable)
         row = torch.tensor([[token for _, tokens in parts for token in tokens]])
         logits = self.model(row, view)[0]
         for table, tokens in parts:
@@ -66,16 +67,16 @@ def model(request: pytest.FixtureRequest) -> nn.Module:
     return request.param().eval()
 
 
-@pytest.fixture(params=["kernel", "gathering"])
+@pytest.fixture(params=["kernel", "gathering", "readable"])
 def machine(
     request: pytest.FixtureRequest, model: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Machine]:
-    """With the kernel, which any CPU runs, and with what other devices do."""
+    """With the kernel, which any CPU runs; with what other devices do; text by text."""
     with torch.no_grad():
         if request.param == "gathering":
             monkeypatch.setattr(fast, "can_run", lambda keys: False)
-        machine = Machine(model)
-        assert fast.can_run(machine.kv.keys[0]) == (request.param == "kernel")
+        machine = Machine(model, readable=request.param == "readable")
+        assert fast.can_run(machine.kv.keys[0]) == (request.param != "gathering")
         yield machine
 
 

@@ -14,7 +14,7 @@ from teachllm.stack.inference.engine.blocks import BlockTable, Copy
 from teachllm.stack.nn.fast import paged_attention as fast
 from teachllm.stack.nn.fast.paged_attention import PagedRows
 from teachllm.stack.nn.kv_cache import CachedModelConfig, kv_cache_bytes
-from teachllm.stack.nn.paged_attention import PagedText, paged_attention, paged_decode_attention
+from teachllm.stack.nn.paged_attention import paged_attention, paged_decode_attention
 
 
 class PagedKV:
@@ -84,21 +84,25 @@ class PagedBatch:
     that the tokens are written.
 
     Everything that is the same for all layers is worked out here, once. ValueError if there is no room.
+
+    readable: attend by `nn.paged_attention.paged_attention`, text by text, for lessons and tests.
     """
 
-    def __init__(self, kv: PagedKV, parts: Sequence[tuple[BlockTable, int]]) -> None:
+    def __init__(
+        self, kv: PagedKV, parts: Sequence[tuple[BlockTable, int]], *, readable: bool = False
+    ) -> None:
         self._kv = kv
         plan = _Plan(kv, parts)
         device = kv.storage.device
         self.n_tokens = len(plan.positions)
         self._positions = torch.from_numpy(plan.positions).to(device)
         self._slots = torch.from_numpy(plan.slots).to(device)
-        if fast.can_run(kv.keys[0]):
+        if not readable and fast.can_run(kv.keys[0]):
             tokens = np.arange(self.n_tokens)
             rows = PagedRows(plan.tables, tokens, plan.texts, plan.positions + 1)
             self._attention = partial(_by_kernel, rows)
         else:
-            self._attention = partial(_by_gathering, _Gathered(plan, device))
+            self._attention = partial(_by_gathering, _Gathered(plan, device, together=not readable))
 
     def positions(self, n_new: int) -> Int[Tensor, " total"]:
         """Of every token of the row in its own text. ValueError if this is not the row that was planned."""
@@ -136,8 +140,8 @@ def _by_kernel(rows: PagedRows, q: Tensor, keys: Tensor, values: Tensor, out: Te
 def _by_gathering(batch: _Gathered, q: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
     if len(batch.rows):
         out[batch.rows] = paged_decode_attention(q[batch.rows], keys, values, batch.tables, batch.n_keys)
-    for rows, text in batch.pieces:
-        out[rows] = paged_attention(q[rows], keys, values, [text])
+    for rows, table, n_keys in batch.pieces:
+        out[rows] = paged_attention(q[rows], keys, values, table, n_keys)
 
 
 class _Plan:
@@ -166,19 +170,16 @@ class _Plan:
 
 
 class _Gathered:
-    """For devices without a kernel: texts with one new token are computed together; longer pieces alone."""
+    """For devices without a kernel. together: texts with one new token are computed all at once."""
 
-    def __init__(self, plan: _Plan, device: torch.device) -> None:
+    def __init__(self, plan: _Plan, device: torch.device, *, together: bool) -> None:
         tables = torch.from_numpy(plan.tables).to(device)
-        single = np.flatnonzero(plan.n_new == 1)
         ends = np.cumsum(plan.n_new)
+        single = np.flatnonzero(plan.n_new == 1) if together else np.arange(0)
         self.rows = torch.from_numpy(ends[single] - 1).to(device)
         self.tables = tables[torch.from_numpy(single).to(device)]
         self.n_keys = torch.from_numpy(plan.n_keys[single]).to(device)
         self.pieces = [
-            (slice(end - n_new, end), PagedText(tables[text], n_new, n_keys))
-            for text, (end, n_new, n_keys) in enumerate(
-                zip(ends.tolist(), plan.n_new.tolist(), plan.n_keys.tolist(), strict=True)
-            )
-            if n_new > 1
+            (slice(ends[text] - plan.n_new[text], ends[text]), tables[text], int(plan.n_keys[text]))
+            for text in np.setdiff1d(np.arange(len(ends)), single).tolist()
         ]
