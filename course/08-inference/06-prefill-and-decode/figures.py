@@ -256,22 +256,14 @@ def one_step(
     ]  # fmt: skip
 
 
-# ---------------------------------------------------------------- both phases under one roof
+# ---------------------------------------------------------------- operations for each byte
 
 LENGTHS = [1, 4, 16, 64, 256, 1024, 4096]
 BATCHES = [1, 4, 16, 64, 256]
 
 
-def roof(
-    peak: float, bandwidth: float, left: float = 0.5, right: float = 8192.0
-) -> tuple[list[float], list[float]]:
-    """TFLOP/s that can be reached at each intensity."""
-    xs = sorted({left * (right / left) ** (i / 40) for i in range(41)} | {peak / bandwidth})
-    return xs, [min(peak, x * bandwidth) / 1e12 for x in xs]
-
-
 @figure(
-    title=Both("两个阶段，一个屋顶", "Two phases under one roof"),
+    title=Both("每读一个字节，做多少次运算", "How many operations for each byte"),
     predict=Predict(
         Both(
             "Llama-2-7B，A100。提示从多长起，预填充的瓶颈就是算力了？（token 数）",
@@ -287,36 +279,35 @@ def roof(
         ),
     ),
 )
-def under_the_roof(
+def intensity_by_tokens(
     model: Annotated[str, MODEL] = "llama2-7b",
     machine: Annotated[str, MACHINE] = "a100",
     length: Annotated[int, Slider(1, 32_768, log=True, label=Both("解码时的上下文", "context when decoding"))] = 1024,
 ) -> list[Lines | Text]:  # fmt: skip
-    name, peak, bandwidth = MACHINES[machine]
-
-    def placed(costs: list[StepCost]) -> tuple[list[float], list[float]]:
-        return [c.intensity for c in costs], [min(peak, c.intensity * bandwidth) / 1e12 for c in costs]
-
+    name, limit = MACHINES[machine][0], ridge(machine)
     prefills = [cost_of(model, prompt=n) for n in LENGTHS]
     decodes = [decode_cost(sizes(model), n, length) for n in BATCHES]
     crowd = decodes[-1].intensity
     return [
         Lines(
             {
-                Both("屋顶", "the roof"): roof(peak, bandwidth),
-                Both("预填充：提示 1 … 4096", "prefill: prompts of 1 … 4096"): placed(prefills),
-                Both("解码：1 … 256 个请求", "decode: 1 … 256 requests"): placed(decodes),
+                Both("预填充：1 段提示", "prefill: 1 prompt"): (LENGTHS, [c.intensity for c in prefills]),
+                Both("解码：每个请求 1 个", "decode: 1 a request"): (BATCHES, [c.intensity for c in decodes]),
+                Both(f"{name} 的拐点", f"ridge of {name}"): ([LENGTHS[0], LENGTHS[-1]], [limit, limit]),
             },
-            x_label=Both("算术强度（运算 / 字节）", "arithmetic intensity (operations / byte)"),
-            y_label=Both("最多能到的 TFLOP/s", "TFLOP/s at most"),
+            x_label=Both("这一步的 token 数", "tokens in the step"),
+            y_label=Both("算术强度（运算 / 字节）", "arithmetic intensity (operations / byte)"),
             x_log=True,
             y_log=True,
-            marks=[(peak / bandwidth, Both("拐点", "ridge"))],
+            note=Both(
+                "在拐点那条线以下，瓶颈是带宽；以上，是算力",
+                "below the line of the ridge bandwidth is the limit, above it arithmetic",
+            ),
         ),
         Text(
             Both(
-                f"解码 256 个请求，每个请求 {length} 的上下文，强度 {crowd:.1f}；预填充 256 个 token，强度 {prefills[4].intensity:.0f}。同样是一步算 256 个 token，差别全在缓存：解码要读 256 份。{name} 的拐点在 {peak / bandwidth:.0f}。",
-                f"Decoding for 256 requests with a context of {length} each has intensity {crowd:.1f}, a prefill of 256 tokens has {prefills[4].intensity:.0f}. Both are steps of 256 tokens; the difference is the caches, of which decoding reads 256. The ridge of {name} is at {peak / bandwidth:.0f}.",
+                f"解码 256 个请求，每个请求 {length} 的上下文，强度 {crowd:.1f}；预填充 256 个 token，强度 {prefills[4].intensity:.0f}。同样是一步算 256 个 token，差别全在缓存：解码要读 256 份。{name} 的拐点在 {limit:.0f}。",
+                f"Decoding for 256 requests with a context of {length} each has intensity {crowd:.1f}, a prefill of 256 tokens has {prefills[4].intensity:.0f}. Both are steps of 256 tokens; the difference is the caches, of which decoding reads 256. The ridge of {name} is at {limit:.0f}.",
             )
         ),
     ]
@@ -512,6 +503,14 @@ def missing_mask(
 # ---------------------------------------------------------------- labs
 
 
+def roof(
+    peak: float, bandwidth: float, left: float = 0.5, right: float = 8192.0
+) -> tuple[list[float], list[float]]:
+    """Operations a second that can be reached at each intensity."""
+    xs = sorted({left * (right / left) ** (i / 40) for i in range(41)} | {peak / bandwidth})
+    return xs, [min(peak, x * bandwidth) for x in xs]
+
+
 PATIENCE = 80  # seconds of measuring; on a quiet machine a third of it
 
 
@@ -592,7 +591,7 @@ def phases_here(
         yield Show(
             "roof",
             Lines(
-                {Both("屋顶", "the roof"): (xs, [y * 1e3 for y in ys])}
+                {Both("屋顶", "the roof"): (xs, [y / 1e9 for y in ys])}
                 | {names[one]: curve for one, curve in curves.items() if curve[0]},
                 x_label=Both("算术强度（运算 / 字节）", "arithmetic intensity (operations / byte)"),
                 y_label="GFLOP/s",

@@ -67,11 +67,10 @@ def test_a_prompt_rides_along_almost_for_free(lesson) -> None:
 
 
 def test_many_requests_stay_on_the_slope_with_long_contexts(lesson) -> None:
-    roof, prefill, decode = charts(lesson, "under_the_roof", length=1024)[0]["series"]
-    assert len(prefill["x"]) == 7
-    assert decode["x"][-1] < 25
-    assert max(charts(lesson, "under_the_roof", length=1)[0]["series"][2]["x"]) > 150
-    assert max(roof["y"]) == 312
+    prefill, decode, ridge = charts(lesson, "intensity_by_tokens", length=1024)[0]["series"]
+    assert prefill["y"][-1] > ridge["y"][0] > prefill["y"][3]  # of 4096 tokens, and of 64
+    assert decode["y"][-1] < 25 < ridge["y"][0]
+    assert charts(lesson, "intensity_by_tokens", length=1)[0]["series"][1]["y"][-1] > ridge["y"][0]
 
 
 def test_the_masks_of_a_chunk(lesson) -> None:
