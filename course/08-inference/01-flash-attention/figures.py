@@ -195,8 +195,8 @@ def one_row(
                 Both("到目前为止的权重", "weights so far"): now,
                 Both("读完之后的权重", "weights in the end"): final,
             },
-            x_label=Both("每个 key 的分数", "score of each key"),
             y_max=1.0,
+            note=Both("每根柱子下面是那个 key 的分数", "each bar is named by the score of its key"),
         ),
         Table(
             [
@@ -276,7 +276,7 @@ def softmax_errors(
         y_label=Both("权重的最大误差", "largest error of a weight"),
         x_log=True,
         y_log=True,
-        marks=[(overflow_at(dtype), Both("直接取指数从这里溢出", "naive overflows from here"))],
+        marks=[(overflow_at(dtype), Both("溢出", "overflow"))],
     )
 
 
@@ -496,8 +496,8 @@ def roofline_milliseconds(kind: str, n: int, d: int, block: int) -> float:
         unit="%",
         answer=lambda: 100 / traffic_ratio(4096, 64, 128),
         explain=lambda: Both(
-            f"{100 / traffic_ratio(4096, 64, 128):.0f}%，也就是少了 {traffic_ratio(4096, 64, 128):.1f} 倍。长句子里这个比值接近 d / (2 × 块大小)，和长度无关：两边都按 N² 增长。",
-            f"{100 / traffic_ratio(4096, 64, 128):.0f}%, or {traffic_ratio(4096, 64, 128):.1f} times less. For long texts it comes near d / (2 × block), whatever the length: both grow as N².",
+            f"{100 / traffic_ratio(4096, 64, 128):.0f}%，也就是原来的 1/{traffic_ratio(4096, 64, 128):.1f}。长句子里这个比值接近 d / (2 × 块大小)，和长度无关：两边都按 N² 增长。",
+            f"{100 / traffic_ratio(4096, 64, 128):.0f}%, or 1/{traffic_ratio(4096, 64, 128):.1f} of it. For long texts it comes near d / (2 × block), whatever the length: both grow as N².",
         ),
     ),
 )

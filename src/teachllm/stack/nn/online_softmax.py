@@ -88,8 +88,9 @@ def update_softmax(
     scale = torch.exp(m_old - finite(m))
     weights = torch.exp(scores - finite(m).unsqueeze(-1))
     total = scale * total + weights.sum(dim=-1)
-    acc = scale.unsqueeze(-1) * acc + (weights if kept is None else weights * kept) @ values
-    return m, total, acc
+    if kept is not None:
+        weights = weights * kept
+    return m, total, scale.unsqueeze(-1) * acc + weights @ values
 
 
 def finish_softmax(
