@@ -29,11 +29,13 @@ from teachllm.stack.data.assets import AssetError
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 Lang = Literal["zh", "en"]
+Weights = Literal["auto", "bf16", "int8", "int4"]  # see `fast_decoding`, which is slow to import
 
 
 def chat(
     *,
     model: str = DEFAULT_MODEL,
+    weights: Weights = "auto",
     system: str | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
@@ -48,6 +50,9 @@ def chat(
     ----------
     model
         An asset, a GGUF file, a folder of safetensors; with --endpoint, a name that the endpoint knows.
+    weights
+        In which numbers decoding reads the weights: auto, bf16, int8 or int4. Fewer bits are faster and less
+        exact; auto takes them as the file has them.
     system
         What the model is told before the conversation.
     temperature
@@ -73,7 +78,7 @@ def chat(
             )
             about = f"{model} · {endpoint}"
         else:
-            chat_model, about = _local_model(model, words)
+            chat_model, about = _local_model(model, weights, words)
     except (ValueError, OSError, AssetError) as problem:
         words.fail(problem)
     Conversation(chat_model, options, system, words).run(about)
@@ -151,18 +156,20 @@ class Conversation:
             )
 
 
-def _local_model(model: str, words: Words) -> tuple[ChatModel, str]:
+def _local_model(model: str, weights: Weights, words: Words) -> tuple[ChatModel, str]:
     """The model, loaded, and one line about it: where it runs, in which numbers, and why."""
-    with words.waiting("正在载入模型…", "Loading the model…"):
+    with words.loading():
         from teachllm.stack.inference.local_chat import LocalChatModel
         from teachllm.stack.nn.device import choose_device
 
-        local = LocalChatModel(model)
+        local = LocalChatModel(model, weights=weights)
         loaded = local.load()
     n_parameters = sum(weights.numel() for weights in loaded.model.parameters())
     numbers = str(loaded.dtype).removeprefix("torch.")
     why = words.choose(choose_device().reason_zh, choose_device().reason)
-    return local, f"{loaded.name} · {n_parameters / 1e6:.0f} M · {loaded.device} · {numbers} ({why})"
+    steps = words.choose(loaded.decoding_zh, loaded.decoding)
+    about = f"{loaded.name} · {n_parameters / 1e6:.0f} M · {loaded.device} · {numbers} ({why})"
+    return local, f"{about} · {steps}" if steps else about
 
 
 def _lines(interactive: bool, words: Words) -> Iterator[str]:
@@ -233,6 +240,12 @@ class Words:
 
     def choose(self, zh: str, en: str) -> str:
         return zh if self._lang == "zh" else en
+
+    def loading(self) -> contextlib.AbstractContextManager[object]:
+        return self.waiting(
+            "正在载入模型…（第一次要编译解码的内核，需要几秒）",
+            "Loading the model… (the first time, kernels for decoding are compiled: some seconds)",
+        )
 
     def waiting(self, zh: str, en: str) -> contextlib.AbstractContextManager[object]:
         return self._messages.status(self.choose(zh, en))

@@ -7,7 +7,6 @@ It is the same model for everything else: prompts, training code, hooks, a learn
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,25 +21,13 @@ from teachllm.stack.nn.attention import attention_is_replaced
 from teachllm.stack.nn.fast import threads
 from teachllm.stack.nn.fast.decode_step import HEAD, STEP, head_kernel, phases, private_bytes, step_kernel
 from teachllm.stack.nn.fast.phases import COUNTERS
+from teachllm.stack.nn.fast.placement import Placed, Placement
 from teachllm.stack.nn.fast.row_products import COLUMNS, ROWS, Kind
-from teachllm.stack.nn.kv_cache import CacheView, KVCache
+from teachllm.stack.nn.kv_cache import CacheView
 from teachllm.stack.nn.positions import rope_frequencies
 from teachllm.stack.quantization.packing import Packed
 
 MOST_ROWS = 8  # of a step; with more, PyTorch's matrix products are faster
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where the keys and values of a step's rows lie: see `STEP`."""
-
-    layers: NDArray[np.int64]  # (n_layers, 2)
-    tables: NDArray[np.int64]  # (n_rows, runs)
-    positions: NDArray[np.int64]  # (n_rows)
-    block_size: int
-    block_stride: int
-    head_stride: int
-    position_stride: int
 
 
 def why_not(model: nn.Module) -> str | None:
@@ -89,12 +76,16 @@ class FusedLlama(Llama):
     ) -> Float[Tensor, "batch length d_model"]:
         placement = None
         if tokens.shape[0] == 1 and tokens.shape[1] <= MOST_ROWS and not self._is_watched():
-            placement = placement_of(cache, tokens.shape[1], self.embedding.weight.dtype)
-        if cache is None or placement is None or placement.positions.max() >= self.config.context_length:
+            placement = cache.placement(tokens.shape[1]) if isinstance(cache, Placed) else None
+        if cache is None or placement is None or not self._can_read(placement):
             return super().features(tokens, cache)
         features = self._step(self.embedding(tokens)[0], placement)
         cache.advance(tokens.shape[1])
         return features[None]
+
+    def _can_read(self, placement: Placement) -> bool:
+        in_context = placement.positions.max() < self.config.context_length
+        return in_context and placement.dtype == self.embedding.weight.dtype
 
     def _is_watched(self) -> bool:
         """Whether somebody must see what happens inside: gradients, hooks, another attention."""
@@ -201,33 +192,6 @@ class _Step:
 
 
 _MATRICES = ("attention.qkv", "attention.out", "feed_forward.gate_up", "feed_forward.down")
-
-
-def placement_of(cache: CacheView | None, n_new: int, dtype: torch.dtype) -> Placement | None:
-    """Where a cache keeps what it holds; None if a kernel cannot find its way in it, or there is no room."""
-    if isinstance(cache, KVCache):
-        batch, _, capacity, head_dim = cache.keys[0].shape
-        if batch > 1 or cache.length + n_new > capacity or not _fits(cache.keys[0], dtype):
-            return None
-        # One run holds everything.
-        return Placement(
-            layers=_addresses(cache.keys, cache.values),
-            tables=np.zeros((n_new, 1), np.int64),
-            positions=np.arange(cache.length, cache.length + n_new),
-            block_size=capacity,
-            block_stride=0,
-            head_stride=capacity * head_dim,
-            position_stride=head_dim,
-        )
-    return None
-
-
-def _fits(cache: Tensor, dtype: torch.dtype) -> bool:
-    return cache.device.type == "cpu" and cache.dtype == dtype and cache.is_contiguous()
-
-
-def _addresses(keys: Sequence[Tensor], values: Sequence[Tensor]) -> NDArray[np.int64]:
-    return np.array([(k.data_ptr(), v.data_ptr()) for k, v in zip(keys, values, strict=True)], dtype=np.int64)
 
 
 def _numbers(names: Sequence[str], values: Mapping[str, Any]) -> NDArray[np.int64]:

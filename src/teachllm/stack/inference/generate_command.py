@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from teachllm.stack.data.assets import AssetError
-from teachllm.stack.inference.command import DEFAULT_MODEL, Lang, Words, terminal_language
+from teachllm.stack.inference.command import DEFAULT_MODEL, Lang, Weights, Words, terminal_language
 
 if TYPE_CHECKING:
     from teachllm.stack.inference.generation import EndReason
@@ -25,6 +25,7 @@ def generate(
     text: str | None = None,
     *,
     model: str = DEFAULT_MODEL,
+    weights: Weights = "auto",
     max_tokens: int = 100,
     temperature: float = 0.0,
     top_k: int | None = None,
@@ -49,6 +50,9 @@ def generate(
         The beginning. Without it, the input is read.
     model
         An asset, a GGUF file, or a folder of safetensors.
+    weights
+        In which numbers decoding reads the weights: auto, bf16, int8 or int4. Fewer bits are faster and less
+        exact; auto takes them as the file has them.
     max_tokens
         The most tokens that are written.
     temperature
@@ -93,8 +97,8 @@ def generate(
     try:
         sampling = Sampling(temperature, top_k, top_p, min_p, typical_p, repetition_penalty, seed)
         _refuse_mixtures(sampling, num_beams, length_penalty, contrastive_alpha, speculate, draft_tokens)
-        with words.waiting("正在载入模型…", "Loading the model…"):
-            loaded = load_language_model(model)
+        with words.loading():
+            loaded = load_language_model(model, weights=weights)
         ids = loaded.encode_text(beginning)
         if num_beams is not None:
             tokens = _by_beams(loaded, ids, num_beams, max_tokens, length_penalty, words, stopping)

@@ -13,8 +13,9 @@ import torch
 
 from teachllm.stack.chat import ChatTemplate, Message, TemplateFailed, Tool
 from teachllm.stack.data.assets import ASSETS, asset
+from teachllm.stack.inference.command import Weights
+from teachllm.stack.inference.fast_decoding import prepare_for_decoding
 from teachllm.stack.inference.generation import CausalModel
-from teachllm.stack.inference.packed_weights import pack_for_decoding
 from teachllm.stack.models.gguf import read_gguf
 from teachllm.stack.models.loading import load_model
 from teachllm.stack.tokenizer import Tokenizer
@@ -28,6 +29,7 @@ class LanguageModel:
     """A model that can be given text. `template` is None for a base model, which only continues text.
 
     begin_tokens stand before a text that is not a conversation; a template writes its own.
+    decoding, decoding_zh: what its steps are computed with, and why; empty if nobody chose.
     """
 
     name: str
@@ -36,6 +38,8 @@ class LanguageModel:
     template: ChatTemplate | None
     begin_tokens: tuple[int, ...]
     end_tokens: frozenset[int]
+    decoding: str = ""
+    decoding_zh: str = ""
 
     @property
     def device(self) -> torch.device:
@@ -69,14 +73,18 @@ def load_language_model(
     source: str | os.PathLike[str],
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    weights: Weights | None = None,
 ) -> LanguageModel:
     """From a named asset, a GGUF file, or a Hugging Face folder with a tokenizer.json.
 
-    Raises what `load_model` raises, and ValueError if the tokenizer or the template cannot be used.
+    weights: in which decoding reads them; None: in the dtype. See `prepare_for_decoding`.
+    Raises what `load_model` raises, and ValueError if the tokenizer or the template cannot be used, or the
+    weights cannot be had.
     """
     path = asset(source) if isinstance(source, str) and source in ASSETS else Path(source)
-    model = load_model(path, device, dtype)
-    pack_for_decoding(model)
+    if weights == "bf16" and dtype is None:
+        dtype = torch.bfloat16
+    decoding = prepare_for_decoding(load_model(path, device, dtype), path, weights)
     name = ASSETS[source].title if isinstance(source, str) and source in ASSETS else path.name
     read = _from_folder if path.is_dir() else _from_gguf
     try:
@@ -87,7 +95,16 @@ def load_language_model(
     ids = tokenizer.special_tokens
     begin = ids.get(special.get("bos_token", "")) if adds_begin else None
     ends |= {ids[text] for text in (*USUAL_ENDS, special.get("eos_token")) if text in ids}
-    return LanguageModel(name, model, tokenizer, template, () if begin is None else (begin,), frozenset(ends))
+    return LanguageModel(
+        name,
+        decoding.model,
+        tokenizer,
+        template,
+        () if begin is None else (begin,),
+        frozenset(ends),
+        decoding.reason,
+        decoding.reason_zh,
+    )
 
 
 def _from_gguf(path: Path) -> tuple[Tokenizer, str | None, dict[str, str], bool, set[int]]:

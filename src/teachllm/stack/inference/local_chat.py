@@ -21,6 +21,7 @@ from teachllm.stack.chat import (
     Usage,
 )
 from teachllm.stack.data.assets import AssetError
+from teachllm.stack.inference.command import Weights
 from teachllm.stack.inference.generation import ContextFull, End, generate
 from teachllm.stack.inference.language_model import LanguageModel, load_language_model
 from teachllm.stack.inference.sampling import Sampling
@@ -34,6 +35,7 @@ class LocalChatModel:
     """A named asset, a GGUF file, a folder, or a model that is loaded already. Thread-safe.
 
     Loads at the first answer, or by `load`. Writes one answer at a time; others wait for their turn.
+    weights: in which decoding reads them; see `prepare_for_decoding`.
     sampling, max_tokens: where the options of an answer leave the choice to the model.
     """
 
@@ -45,11 +47,13 @@ class LocalChatModel:
         max_tokens: int = MAX_TOKENS,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        weights: Weights | None = None,
     ) -> None:
         self._source = source
         self._sampling = sampling
         self._max_tokens = max_tokens
         self._device, self._dtype = device, dtype
+        self._weights: Weights | None = weights
         self._loaded = source if isinstance(source, LanguageModel) else None
         self._loading = threading.Lock()
         self._answering = threading.Lock()
@@ -63,7 +67,7 @@ class LocalChatModel:
         with self._loading:
             if self._loaded is None:
                 assert not isinstance(self._source, LanguageModel)
-                self._loaded = load_language_model(self._source, self._device, self._dtype)
+                self._loaded = load_language_model(self._source, self._device, self._dtype, self._weights)
             return self._loaded
 
     def stream(

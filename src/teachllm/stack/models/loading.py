@@ -64,7 +64,7 @@ def _load_folder(folder: HuggingFaceFolder, device: torch.device, dtype: torch.d
 def _load_gguf(file: GGUFFile, device: torch.device, dtype: torch.dtype) -> Llama | GPT2:
     config = config_from_gguf(file)
     try:
-        layout = _gguf_layout(file, config)
+        layout = gguf_layout(file, config)
         shapes = {name: tensor.shape for name, tensor in file.tensors.items() if name != "rope_freqs.weight"}
         check_layout(layout, shapes)
         state = state_dict(layout, lambda name: torch.from_numpy(file.array(name)), device, dtype)
@@ -154,7 +154,8 @@ def _llama_sizes(file: GGUFFile, entries: ConfigEntries, sizes: dict[str, Any]) 
     }
 
 
-def _gguf_layout(file: GGUFFile, config: LlamaConfig | GPT2Config) -> Layout:
+def gguf_layout(file: GGUFFile, config: LlamaConfig | GPT2Config) -> Layout:
+    """Which tensors of the file make which of our parameters."""
     if isinstance(config, GPT2Config):
         return gpt2_layout(config, "gguf")
     # For the llama architecture, converters reorder queries and keys to the interleaved layout.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from teachllm.stack.nn.attention import causal_attention
+from teachllm.stack.nn.fast.placement import Placement, addresses, describable
 
 
 class CachedModelConfig(Protocol):
@@ -103,6 +105,22 @@ class KVCache:
         """`causal_attention` of the new positions over all, which `update` keeps and returns."""
         keys, values = self.update(layer, k, v)
         return causal_attention(q, keys, values)
+
+    def placement(self, n_new: int) -> Placement | None:
+        """For kernels that do all of a step by themselves; None for a batch, or where there is no room."""
+        batch, _, capacity, head_dim = self.keys[0].shape
+        if batch > 1 or self.length + n_new > capacity or not describable(self.keys[0]):
+            return None
+        return Placement(
+            layers=addresses(self.keys, self.values),
+            tables=np.zeros((n_new, 1), np.int64),  # one run holds everything
+            positions=np.arange(self.length, self.length + n_new),
+            block_size=capacity,
+            block_stride=0,
+            head_stride=capacity * head_dim,
+            position_stride=head_dim,
+            dtype=self.keys[0].dtype,
+        )
 
     def update(
         self,

@@ -25,7 +25,7 @@ import numpy as np
 from teachllm.stack.nn.fast.bits import array, as_float, exp, narrow
 from teachllm.stack.nn.fast.phases import COUNTERS, piece_done, take_piece, wait_for
 from teachllm.stack.nn.fast.row_products import KINDS, Kind, prepare, product
-from teachllm.stack.nn.fast.threads import FAST
+from teachllm.stack.nn.fast.threads import FAST, INNER
 from teachllm.stack.nn.fast.vectors import (
     add,
     all_floats,
@@ -271,7 +271,7 @@ def _head(kind: int, numbers: Any) -> Any:
 def _add_product(kind: int) -> Any:
     """A whole phase: x += W source."""
 
-    @numba.njit(fastmath=FAST, error_model="numpy")
+    @numba.njit(**INNER)
     def add_product(  # type: ignore[no-untyped-def]
         phase, weights, d_model, columns, n_rows, source, x_, prepared, prepared_size, results_
     ):
@@ -299,7 +299,7 @@ def _add_product(kind: int) -> Any:
     return add_product
 
 
-@numba.njit(fastmath=FAST, error_model="numpy")
+@numba.njit(**INNER)
 def rms_norm(x_, weight_, n, eps, out_):  # type: ignore[no-untyped-def]
     x, weight, out = (
         array(x_, (n,), np.float32),
@@ -318,7 +318,7 @@ def _attention(element: int) -> Any:
     """One head of queries over `length` positions: scores, softmax, weighted sum of the values."""
     load = load_bfloats if element == 2 else load_floats
 
-    @numba.njit(fastmath=FAST, error_model="numpy")
+    @numba.njit(**INNER)
     def attention(
         q, keys, values, head_dim, length, blocks_, block_size, block_stride, position_stride, scores_, out
     ):  # type: ignore[no-untyped-def]

@@ -18,6 +18,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from teachllm.stack.nn.fast.threads import INNER
+
 COUNTERS = 8  # int64 between the counters of two phases: 64 bytes
 
 SPINS = 4000  # looks at a counter before the thread offers its core to others: some tens of microseconds
@@ -75,7 +77,7 @@ def _pause(typingctx):
     return types.void(), generate
 
 
-@numba.njit
+@numba.njit(**INNER)
 def wait_for(phase, pieces):
     """Returns when all pieces of the phase are done."""
     looks = 0

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 
 from teachllm.stack.nn.fast.bits import array
-from teachllm.stack.nn.fast.threads import FAST
+from teachllm.stack.nn.fast.threads import INNER
 from teachllm.stack.nn.fast.vectors import (
     all_floats,
     all_integers,
@@ -58,7 +58,7 @@ KINDS: tuple[Kind, ...] = ("float32", "bfloat16", "int8", "int4", "int4_minima")
 
 
 def _kernel(function: Any) -> Any:
-    return numba.njit(function, fastmath=FAST, error_model="numpy")
+    return numba.njit(function, **INNER)
 
 
 # Plain numbers ------------------------------------------------------------------------------------------

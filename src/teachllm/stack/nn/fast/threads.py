@@ -59,6 +59,15 @@ def _compiled(make: Callable[[Any], Callable[..., None]], numbers: Any) -> Any:
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
+# For functions that only kernels call: they need no entry for Python or C.
+INNER: dict[str, Any] = {
+    "fastmath": FAST,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+
+
 def run(kernel: Any, pieces: int, *arguments: Tensor | int | float) -> None:
     """Run the pieces 0 … pieces-1 of `kernel` on PyTorch's threads, each thread taking the next one left.
 
