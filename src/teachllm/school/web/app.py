@@ -23,6 +23,7 @@ from teachllm.school.web.lab_runs import LabRuns
 from teachllm.school.web.runs_folder import RUNS, RunsFolder
 from teachllm.school.web.security import Gate
 from teachllm.school.web.studio import Studio
+from teachllm.school.web.studio_engine import StudioEngine
 
 if TYPE_CHECKING:
     from teachllm.stack.chat import ChatModel
@@ -43,11 +44,13 @@ def create_app(
     ``runs`` is the folder of the training runs that it shows.
     """
     gate = Gate(token, port)
+    model = StudioModel(load_chat_model)
     studio = Studio(
         store=store,
         runner=runner,
         gate=gate,
-        model=StudioModel(load_chat_model),
+        model=model,
+        engine=StudioEngine(model),
         labs=LabRuns(runner),
         runs=RunsFolder(runs),
     )

@@ -6,11 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from teachllm.school.language import Both, Lang
 from teachllm.school.web.event_log import EventLog
 from teachllm.stack.chat import ChatModel, Event, Failure, Finish, Message, TextDelta, Usage
+
+if TYPE_CHECKING:
+    from teachllm.stack.inference import LanguageModel
 
 log = logging.getLogger("teachllm.studio")
 
@@ -58,6 +61,15 @@ class StudioModel:
         except AssetMissing:
             return _MISSING
         return None
+
+    def language_model(self) -> LanguageModel | None:
+        """The weights, tokenizer and template of the local model, which is loaded at the first call; ``None``
+        where another model chats.
+        """
+        from teachllm.stack.inference import LocalChatModel
+
+        model = self._loaded()
+        return model.load() if isinstance(model, LocalChatModel) else None
 
     def fetch(self) -> EventLog:
         """Fetches the model's file, or joins the fetch that is going on. It goes on when nobody watches."""

@@ -21,6 +21,7 @@ from teachllm.school.web.drawing import Drawing
 from teachllm.school.web.lab_runs import LabRuns
 from teachllm.school.web.runs_folder import RunsFolder
 from teachllm.school.web.security import Gate
+from teachllm.school.web.studio_engine import StudioEngine
 from teachllm.school.web.submissions import Submissions
 
 WARM_UP_AFTER = 1.5
@@ -37,6 +38,7 @@ class Studio:
     model: StudioModel
     labs: LabRuns
     runs: RunsFolder
+    engine: StudioEngine
     drawing: Drawing = field(default_factory=Drawing)
     submissions: Submissions = field(default_factory=Submissions)
 
@@ -80,10 +82,12 @@ class Studio:
         self.submissions.stop()
         self.labs.stop()
         self.runs.closing.set()
+        self.engine.stop_samples()
 
     def close(self) -> None:
         """Ends every process and generation that it started."""
         self.stop_runs()
+        self.engine.close()
         self.runner.close()
         self.store.close()
 

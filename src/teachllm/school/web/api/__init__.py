@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from teachllm.school.web.api import (
     cards,
     chat,
+    engine,
     exercises,
     figures,
     labs,
@@ -19,5 +20,5 @@ from teachllm.school.web.api import (
 )
 
 router = APIRouter()
-for part in (progress, notes, figures, labs, exercises, cards, settings, search, model, chat, runs):
+for part in (progress, notes, figures, labs, exercises, cards, settings, search, model, chat, runs, engine):
     router.include_router(part.router)

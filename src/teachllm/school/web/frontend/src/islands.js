@@ -13,6 +13,7 @@ const KINDS = {
   model: () => import("./chat/model.js"),
   runs: () => import("./runs/list.js"),
   run: () => import("./runs/run.js"),
+  engine: () => import("./engine/engine.js"),
   notes: () => import("./reading/notes-page.js"),
 };
 
