@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from teachllm.stack.inference.engine.blocks import BlockPool
+from teachllm.stack.inference.engine.paged_kv import PagedBatch, PagedKV
 from teachllm.stack.inference.fused_llama import FusedHead, FusedLlama, why_not
 from teachllm.stack.models.llama import Llama, LlamaConfig
 from teachllm.stack.nn.attention import readable_attention
@@ -80,6 +82,27 @@ def test_a_step_of_several_rows_is_bit_for_bit_the_steps_of_one() -> None:
     alone, _ = in_steps(model, text, [1] * 9)
     together, _ = in_steps(model, text, [1, 8])
     assert torch.equal(alone, together)
+
+
+def test_a_step_of_many_texts_is_that_of_each_in_its_own_blocks() -> None:
+    fused = FusedLlama(llama())
+    texts = [tokens(n, seed=n) for n in (3, 18, 7)]
+    pool, kv = BlockPool(12, block_size=4), PagedKV.for_model(CONFIG, 12, block_size=4)
+    tables, expected = [], []
+    with torch.inference_mode():
+        for text in texts:
+            expected.append(in_steps(fused, text, [text.shape[1] - 1, 1])[0][:, -1:])
+            table = pool.open([])
+            pool.extend(table, text.shape[1] - 1)
+            fused.features(text[:, :-1], PagedBatch(kv, [(table, text.shape[1] - 1)]))
+            pool.commit(table, text[0, :-1].tolist())
+            pool.extend(table, 1)
+            tables.append(table)
+        last = torch.cat([text[:, -1:] for text in texts], dim=1)
+        batch = PagedBatch(kv, [(table, 1) for table in tables])
+        assert batch.placement(3) is not None
+        found = fused.head(fused.features(last, batch))
+    torch.testing.assert_close(found, torch.cat(expected, dim=1), atol=2e-5, rtol=2e-5)
 
 
 def test_quantized_steps_are_those_of_the_weights_that_the_codes_stand_for() -> None:

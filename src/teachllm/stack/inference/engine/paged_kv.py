@@ -13,6 +13,7 @@ from torch import Tensor
 from teachllm.stack.inference.engine.blocks import BlockTable, Copy
 from teachllm.stack.nn.fast import paged_attention as fast
 from teachllm.stack.nn.fast.paged_attention import PagedRows
+from teachllm.stack.nn.fast.placement import Placement, addresses, describable
 from teachllm.stack.nn.kv_cache import CachedModelConfig, kv_cache_bytes
 from teachllm.stack.nn.paged_attention import paged_attention, paged_decode_attention
 
@@ -92,7 +93,7 @@ class PagedBatch:
         self, kv: PagedKV, parts: Sequence[tuple[BlockTable, int]], *, readable: bool = False
     ) -> None:
         self._kv = kv
-        plan = _Plan(kv, parts)
+        self._plan = plan = _Plan(kv, parts)
         device = kv.storage.device
         self.n_tokens = len(plan.positions)
         self._positions = torch.from_numpy(plan.positions).to(device)
@@ -128,6 +129,23 @@ class PagedBatch:
         out = q.new_empty(queries.shape)
         self._attention(queries, keys, values, out)
         return out.transpose(0, 1)[None]
+
+    def placement(self, n_new: int) -> Placement | None:
+        """For kernels that do all of a step by themselves."""
+        kv, plan = self._kv, self._plan
+        if n_new != self.n_tokens or not describable(kv.keys[0]):
+            return None
+        _, block_size, n_kv_heads, head_dim = kv.keys[0].shape
+        return Placement(
+            layers=addresses(kv.keys, kv.values),
+            tables=plan.tables[plan.texts].astype(np.int64),
+            positions=plan.positions,
+            block_size=block_size,
+            block_stride=block_size * n_kv_heads * head_dim,
+            head_stride=head_dim,
+            position_stride=n_kv_heads * head_dim,
+            dtype=kv.keys[0].dtype,
+        )
 
     def advance(self, n_positions: int) -> None:
         """Nothing is left to do: lengths are the pool's, which counts the tokens when it is told which."""
