@@ -82,6 +82,9 @@ def paged_decode_attention(
     n_kv_heads = keys.shape[2]
     k, v = (cache[tables].flatten(1, 2).transpose(1, 2) for cache in (keys, values))
     seen = torch.arange(k.shape[2], device=q.device) < n_keys[:, None]
+    # A weight of 0 does not hide a NaN (0 · NaN), and other texts, also failing ones, leave things behind.
+    for gathered in (k, v):
+        gathered.masked_fill_(~seen[:, None, :, None], 0.0)
     # The heads of a group stand in line as queries of their shared keys.
     folded = q.reshape(n_texts, n_kv_heads, n_heads // n_kv_heads, d)
     return F.scaled_dot_product_attention(folded, k, v, seen[:, None, None]).reshape(q.shape)
