@@ -8,7 +8,7 @@ Not thread-safe: `EngineService` runs it in a thread of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, groupby
 
 import torch
@@ -24,7 +24,7 @@ from teachllm.stack.inference.engine.paged_kv import PagedBatch, PagedKV, block_
 from teachllm.stack.inference.engine.request import Failed, Output, RequestOptions, TokenOut
 from teachllm.stack.inference.engine.sampler import NOT_FINITE, Choice, NoChoice, choose_tokens
 from teachllm.stack.inference.engine.scheduler import Job, Plan, Row, Scheduler
-from teachllm.stack.inference.engine.snapshot import EngineSnapshot, StepRecord, TextSnapshot
+from teachllm.stack.inference.engine.snapshot import EngineSnapshot, texts_of
 from teachllm.stack.inference.engine.structured import GrammarError
 from teachllm.stack.inference.engine.text import Text
 from teachllm.stack.inference.language_model import LanguageModel
@@ -97,7 +97,8 @@ class Engine:
         plan = self._scheduler.schedule()
         self._note_admitted(plan)
         outputs += self._compute(plan.rows)
-        self._note_step(plan, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self._metrics.add_step(plan, self._scheduler, seconds, self._compute_seconds, self._chosen)
         return outputs
 
     # endregion: step
@@ -117,7 +118,7 @@ class Engine:
         """How the engine stands now."""
         metrics = self._metrics
         return EngineSnapshot(
-            texts=tuple(self._texts()),
+            texts=tuple(texts_of(self._scheduler)),
             blocks=tuple(self._pool.states()),
             block_size=self.config.block_size,
             steps=tuple(metrics.steps),
@@ -131,22 +132,6 @@ class Engine:
             cached_tokens=metrics.cached_tokens,
             preemptions=metrics.preemptions,
         )
-
-    def _texts(self) -> Iterator[TextSnapshot]:
-        running = {id(job) for job in self._scheduler.running}
-        for job in (*self._scheduler.running, *self._scheduler.waiting):
-            for i, branch in enumerate(job.branches):
-                yield TextSnapshot(
-                    request=job.request,
-                    index=job.index + i,
-                    state="running" if id(job) in running else "preempted" if job.preempted else "waiting",
-                    priority=job.priority,
-                    prompt=len(job.prompt),
-                    computed=branch.computed,
-                    wanted=len(branch.tokens),
-                    written=len(branch.tokens) - len(job.prompt),
-                    blocks=() if branch.table is None else tuple(branch.table.blocks),
-                )
 
     # One step ------------------------------------------------------------------------------------------
 
@@ -318,21 +303,6 @@ class Engine:
                 self._metrics.add_first_token(now - ongoing.arrived)
         if text.reason is not None:
             self._metrics.add_text(now - text.first_at, text.written)
-
-    def _note_step(self, plan: Plan, seconds: float) -> None:
-        n_tokens = sum(len(row.tokens) for row in plan.rows)
-        n_decode = sum(row.is_decode for row in plan.rows)
-        record = StepRecord(
-            step=self._scheduler.step,
-            prefill=n_tokens - n_decode,
-            decode=n_decode,
-            running=len(self._scheduler.running),
-            waiting=len(self._scheduler.waiting),
-            preempted=len(plan.preempted),
-            seconds=seconds,
-            bookkeeping=seconds - self._compute_seconds,
-        )
-        self._metrics.add_step(record, self._chosen)
 
 
 def _failure(problem: Exception) -> NoChoice:

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 
+from teachllm.stack.inference.engine.scheduler import Plan, Scheduler
 from teachllm.stack.inference.engine.snapshot import Latencies, StepRecord
 
 KEPT_STEPS = 256
@@ -23,11 +24,26 @@ class Metrics:
         self._to_first: deque[float] = deque(maxlen=KEPT_TEXTS)
         self._between: deque[float] = deque(maxlen=KEPT_TEXTS)
 
-    def add_step(self, record: StepRecord, tokens_written: int) -> None:
+    def add_step(
+        self, plan: Plan, scheduler: Scheduler, seconds: float, compute_seconds: float, tokens_written: int
+    ) -> None:
+        """compute_seconds: what of `seconds` went to the model and to choosing tokens."""
+        n_tokens = sum(len(row.tokens) for row in plan.rows)
+        n_decode = sum(row.is_decode for row in plan.rows)
+        record = StepRecord(
+            step=scheduler.step,
+            prefill=n_tokens - n_decode,
+            decode=n_decode,
+            running=len(scheduler.running),
+            waiting=len(scheduler.waiting),
+            preempted=len(plan.preempted),
+            seconds=seconds,
+            bookkeeping=seconds - compute_seconds,
+        )
         self.steps.append(record)
         self._written_by.append(tokens_written)
         self.tokens_written += tokens_written
-        self.preemptions += record.preempted
+        self.preemptions += len(plan.preempted)
 
     def add_first_token(self, seconds: float) -> None:
         """After its request came."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from teachllm.stack.inference.engine.blocks import BlockState
+from teachllm.stack.inference.engine.scheduler import Scheduler
 
 TextState: TypeAlias = Literal["waiting", "running", "preempted"]
 
@@ -76,3 +78,22 @@ class EngineSnapshot:
     prompt_tokens: int
     cached_tokens: int
     preemptions: int
+
+
+def texts_of(scheduler: Scheduler) -> Iterator[TextSnapshot]:
+    """Every text that is being written or waits, in order of its turn; of a search, every beam."""
+    for jobs, is_running in ((scheduler.running, True), (scheduler.waiting, False)):
+        for job in jobs:
+            state: TextState = "running" if is_running else "preempted" if job.preempted else "waiting"
+            for i, branch in enumerate(job.branches):
+                yield TextSnapshot(
+                    request=job.request,
+                    index=job.index + i,
+                    state=state,
+                    priority=job.priority,
+                    prompt=len(job.prompt),
+                    computed=branch.computed,
+                    wanted=len(branch.tokens),
+                    written=len(branch.tokens) - len(job.prompt),
+                    blocks=() if branch.table is None else tuple(branch.table.blocks),
+                )
