@@ -8,7 +8,8 @@ Not thread-safe: `EngineService` runs it in a thread of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, groupby
 
 import torch
@@ -143,16 +144,14 @@ class Engine:
         rows = [row for row in rows if row.job.request in self._requests]
         if not rows:
             return []
-        began = time.perf_counter()
         try:
-            logits = self._logits(rows)
+            with self._timed():
+                logits = self._logits(rows)
         except Exception as problem:  # whatever a model or a device may raise
             jobs = [list(group) for _, group in groupby(rows, key=lambda row: id(row.job))]
             if len(jobs) > 1:
                 return [output for job_rows in jobs for output in self._compute(job_rows)]
             return self._fail(rows[0].job.request, _failure(problem))
-        finally:
-            self._compute_seconds += time.perf_counter() - began
         for row in rows:
             self._pool.commit(row.table, row.tokens)
         return self._continue([row.job for row in rows if row.is_last], logits)
@@ -199,24 +198,21 @@ class Engine:
     def _choose(self, choosing: list[tuple[Sampled, Text, int]], logits: Tensor) -> list[Output]:
         if not choosing:
             return []
-        began = time.perf_counter()
         rows = [row for _, _, row in choosing]
         if rows != list(range(len(logits))):
             logits = logits[rows]
         choosers = [text.chooser for _, text, _ in choosing]
         try:
-            choices = choose_tokens(logits, choosers)
+            with self._timed():
+                choices = choose_tokens(logits, choosers)
         except Exception as problem:
-            if len(choosing) == 1:
-                choices = [_failure(problem)]
-            else:
+            if len(choosing) > 1:
                 return [
                     output
                     for i, (ongoing, text, _) in enumerate(choosing)
                     for output in self._choose([(ongoing, text, 0)], logits[i : i + 1])
                 ]
-        finally:
-            self._compute_seconds += time.perf_counter() - began
+            choices = [_failure(problem)]
         outputs: list[Output] = []
         for (ongoing, text, _), choice in zip(choosing, choices, strict=True):
             if ongoing.id in self._requests:  # else another of its texts has just failed
@@ -249,17 +245,15 @@ class Engine:
     # endregion: write
 
     def _search(self, ongoing: Searching, job: Job, logits: Tensor) -> list[Output]:
-        began = time.perf_counter()
         try:
-            logprobs = logits.float().log_softmax(-1)
-            if not logprobs.amax(-1).isfinite().all():
-                return self._fail(ongoing.id, NOT_FINITE)
-            over = ongoing.advance(logprobs)
-            said = ongoing.found() if over else []
+            with self._timed():
+                logprobs = logits.float().log_softmax(-1)
+                if not logprobs.amax(-1).isfinite().all():
+                    return self._fail(ongoing.id, NOT_FINITE)
+                over = ongoing.advance(logprobs)
+                said = ongoing.found() if over else []
         except Exception as problem:
             return self._fail(ongoing.id, _failure(problem))
-        finally:
-            self._compute_seconds += time.perf_counter() - began
         if over:
             self._chosen += sum(isinstance(output, TokenOut) for output in said)
             self._end(ongoing)
@@ -285,6 +279,15 @@ class Engine:
         del self._requests[ongoing.id]
 
     # What is noted -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """What happens inside is computing, and all else bookkeeping."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._compute_seconds += time.perf_counter() - began
 
     def _note_admitted(self, plan: Plan) -> None:
         for job in plan.admitted:
