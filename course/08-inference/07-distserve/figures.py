@@ -124,15 +124,15 @@ def prefill_speed(tokens: int) -> float:
 
 @value
 def calibration(what: str) -> float:
-    """Of the device, fitted to the published steps: ``compute_share``, ``bandwidth_share``, ``overhead_ms``,
-    ``mean_error``, ``largest_error``, ``n``.
+    """Of the device, fitted to the published steps: ``compute_share``, ``bandwidth_share``, ``overlap``,
+    ``overhead_ms``, ``mean_error``, ``largest_error``, ``n``.
     """
     fitted = fit()
     if what == "n":
         return len(fitted.errors)
     if what == "overhead_ms":
-        return 1e3 * fitted.cost.device.overhead
-    return getattr(fitted if "error" in what else fitted.cost.device, what)
+        return 1e3 * fitted.times.device.overhead
+    return getattr(fitted if "error" in what else fitted.times.device, what)
 
 
 @functools.cache

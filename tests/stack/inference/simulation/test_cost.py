@@ -43,6 +43,14 @@ def test_seconds_are_the_rooflines_of_the_work() -> None:
     assert cost.seconds(pieces, 2) == pytest.approx(expected)
 
 
+def test_without_overlap_reading_waits_for_computing() -> None:
+    sequential = StepTimes(LLAMA, replace(DEVICE, overlap=0.0))
+    work = sequential.work([(50, 300)], 1)
+    flops, n_bytes = work.matrix_flops + work.attention[0][0], work.weight_bytes + work.attention[0][1]
+    expected = 0.002 + flops / DEVICE.peak + n_bytes / DEVICE.bandwidth
+    assert sequential.seconds([(50, 300)], 1) == pytest.approx(expected)
+
+
 def test_chunks_add_up_to_the_prompt_but_read_what_was_read_before() -> None:
     cost = StepTimes(LLAMA, DEVICE)
     whole = cost.work([(0, 512)], 1)
@@ -73,8 +81,9 @@ def test_the_cache_gets_what_the_weights_leave() -> None:
     assert StepTimes(PRESETS["llama3-70b"], A100).cache_tokens < 0
 
 
-def test_calibration_finds_the_device_that_made_the_steps() -> None:
-    true = replace(DEVICE, compute_share=0.6, bandwidth_share=0.8, overhead=0.004)
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 1.0])
+def test_calibration_finds_the_device_that_made_the_steps(overlap: float) -> None:
+    true = replace(DEVICE, compute_share=0.6, bandwidth_share=0.8, overlap=overlap, overhead=0.004)
     cost = StepTimes(LLAMA, true)
     compositions = [((0, n),) for n in (64, 256, 700, 1500)]
     compositions += [((length, 1),) * b for b in (1, 20, 200) for length in (100, 900)]
@@ -85,19 +94,21 @@ def test_calibration_finds_the_device_that_made_the_steps() -> None:
         for pieces, factor in zip(compositions, noise, strict=True)
     ]
     found = calibrate(StepTimes(LLAMA, DEVICE), steps)
-    assert found.cost.device.compute_share == pytest.approx(0.6, rel=0.03)
-    assert found.cost.device.bandwidth_share == pytest.approx(0.8, rel=0.03)
-    assert found.cost.device.overhead == pytest.approx(0.004, rel=0.2)
+    assert found.times.device.compute_share == pytest.approx(0.6, rel=0.03)
+    assert found.times.device.bandwidth_share == pytest.approx(0.8, rel=0.03)
+    assert found.times.device.overhead == pytest.approx(0.004, rel=0.35)
+    assert found.times.device.overlap == pytest.approx(overlap, abs=0.11)
     assert found.mean_error < 0.015
     assert "error" in str(found)
 
 
 def test_the_a100_is_the_one_that_was_measured() -> None:
     found = calibrate(StepTimes(OPT_13B, A100_DATA_SHEET), published_a100_steps())
-    assert found.cost.device.compute_share == pytest.approx(A100.compute_share, rel=0.005)
-    assert found.cost.device.bandwidth_share == pytest.approx(A100.bandwidth_share, rel=0.005)
-    assert found.cost.device.overhead == pytest.approx(A100.overhead, rel=0.005)
-    assert found.mean_error < 0.065
+    assert found.times.device.compute_share == pytest.approx(A100.compute_share, rel=0.005)
+    assert found.times.device.bandwidth_share == pytest.approx(A100.bandwidth_share, rel=0.005)
+    assert found.times.device.overhead == pytest.approx(A100.overhead, rel=0.005)
+    assert found.times.device.overlap == A100.overlap
+    assert found.mean_error < 0.035
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:
@@ -105,7 +116,7 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     decoding = [MeasuredStep(((100 + i, 1),), 1, 0.03) for i in range(6)]
     with pytest.raises(ValueError, match="arithmetic and traffic"):
         calibrate(cost, decoding)
-    with pytest.raises(ValueError, match="at least 4"):
-        calibrate(cost, decoding[:3])
+    with pytest.raises(ValueError, match="at least 5"):
+        calibrate(cost, decoding[:4])
     with pytest.raises(ValueError, match=r"peak is 0.*overhead is -1"):
         Device("x", peak=0, bandwidth=1, memory=1, overhead=-1)

@@ -22,9 +22,9 @@ class MeasuredStep:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The cost whose device fits the steps best, and how well: |predicted / measured − 1|, step by step."""
+    """The times whose device fits the steps best, and how well: |predicted / measured − 1|, step by step."""
 
-    cost: StepTimes
+    times: StepTimes
     errors: tuple[float, ...]
 
     @property
@@ -36,94 +36,102 @@ class Calibration:
         return max(self.errors)
 
     def __str__(self) -> str:
-        device = self.cost.device
+        device = self.times.device
         return (
             f"{device.name}: {device.reached_peak / 1e12:.3g} TFLOP/s "
             f"({device.compute_share:.0%} of the peak), "
             f"{device.reached_bandwidth / 1e9:.3g} GB/s ({device.bandwidth_share:.0%}), "
-            f"{device.overhead * 1e3:.3g} ms a step; error {self.mean_error:.1%} on average, "
+            f"{device.overlap:.0%} overlap, {device.overhead * 1e3:.3g} ms a step; "
+            f"error {self.mean_error:.1%} on average, "
             f"{self.largest_error:.1%} at most, over {len(self.errors)} steps"
         )
 
 
-def calibrate(cost: StepTimes, steps: Sequence[MeasuredStep]) -> Calibration:
-    """Least squares of the relative error over compute_share, bandwidth_share and overhead.
+def calibrate(times: StepTimes, steps: Sequence[MeasuredStep]) -> Calibration:
+    """Least squares of the relative error over compute_share, bandwidth_share, overlap and overhead.
 
-    If it were known what binds each part of each step, arithmetic or traffic, the time would be linear in
-    1 / peak, 1 / bandwidth and overhead. So guess, solve, see what binds now, and solve again until nothing
-    changes; begin from several guesses and keep the best. Shares may exceed 1 where the data sheet is wrong
-    or a cache helps; the error, not the shares, says how good the model is.
-    ValueError if there are fewer than 4 steps (3 numbers are fitted), the device is parallel, or the steps do
-    not tell arithmetic and traffic apart.
+    If it were known what binds each part of each step, arithmetic or traffic, and how much the two overlap,
+    the time would be linear in 1 / peak, 1 / bandwidth and overhead. So guess, solve, see what binds now, and
+    solve again until nothing changes; begin from several guesses and keep the best. No share exceeds 1.
+    Measure on a quiet machine: what others slow down is no share of anything.
+    ValueError if there are fewer than 5 steps (4 numbers are fitted), the device is parallel, or all steps
+    are bound by the same.
     """
-    if len(steps) < 4 or cost.n_devices > 1:
+    if len(steps) < 5 or times.n_devices > 1:
         raise ValueError(
-            f"{len(steps)} steps on {cost.n_devices} devices: give at least 4, measured on a single one"
+            f"{len(steps)} steps on {times.n_devices} devices: give at least 5, measured on a single one"
         )
-    works = [cost.work(step.pieces, step.n_sampled) for step in steps]
+    works = [times.work(step.pieces, step.n_sampled) for step in steps]
     measured = np.array([step.seconds for step in steps])
-    fits = [
-        fit
-        for balance in np.geomspace(1, 1000, 13)  # operations a byte from which arithmetic binds
-        if (fit := _fit_from(cost, works, measured, balance)) is not None
-    ]
-    if not fits:
-        raise ValueError(
-            "these steps do not tell arithmetic and traffic apart; measure prefills of hundreds of tokens, "
-            "and decoding of a few texts"
-        )
 
     def errors(fitted: StepTimes) -> np.ndarray:
         predicted = [fitted.seconds(step.pieces, step.n_sampled) for step in steps]
         return np.abs(np.array(predicted) / measured - 1)
 
-    best = min(fits, key=lambda fitted: float((errors(fitted) ** 2).sum()))
+    best = min(
+        (
+            _fit_from(times, works, measured, balance, overlap)
+            for balance in np.geomspace(1, 1000, 7)  # operations a byte from which arithmetic binds
+            for overlap in np.linspace(0, 1, 11)
+        ),
+        key=lambda fitted: float((errors(fitted) ** 2).sum()),
+    )
+    balance = best.device.reached_peak / best.device.reached_bandwidth
+    if len({work.matrix_flops > balance * work.weight_bytes for work in works}) < 2:
+        raise ValueError(
+            "these steps do not tell arithmetic and traffic apart; measure prefills of hundreds of tokens, "
+            "and decoding of a few texts"
+        )
     return Calibration(best, tuple(errors(best).tolist()))
 
 
-def _fit_from(cost: StepTimes, works: list[Work], measured: np.ndarray, balance: float) -> StepTimes | None:
-    """The fixpoint that is reached from `balance`; None if there is none."""
-    device = cost.device
+def _fit_from(
+    times: StepTimes, works: list[Work], measured: np.ndarray, balance: float, overlap: float
+) -> StepTimes:
+    """The fixpoint that is reached from `balance`."""
+    device = times.device
+    least = np.array([1 / device.peak, 1 / device.bandwidth, 0.0])
     for _ in range(20):
-        rows = np.array([_linear(work, balance) for work in works])
-        per_flop, per_byte, overhead = _nonnegative_least_squares(rows / measured[:, None])
-        if per_flop <= 0 or per_byte <= 0:
-            return None
+        rows = np.array([_linear(work, balance, overlap) for work in works])
+        per_flop, per_byte, overhead = _bounded_least_squares(rows / measured[:, None], least)
         device = replace(
-            cost.device,
-            compute_share=float(1 / per_flop / cost.device.peak),
-            bandwidth_share=float(1 / per_byte / cost.device.bandwidth),
+            device,
+            compute_share=float(1 / per_flop / device.peak),
+            bandwidth_share=float(1 / per_byte / device.bandwidth),
+            overlap=float(overlap),
             overhead=float(overhead),
         )
         if np.isclose(per_byte / per_flop, balance, rtol=1e-6):
             break
         balance = per_byte / per_flop
-    return replace(cost, device=device)
+    return replace(times, device=device)
 
 
-def _linear(work: Work, balance: float) -> tuple[float, float, float]:
-    """(operations, bytes, 1): of each part of a step only what binds it."""
+def _linear(work: Work, balance: float, overlap: float) -> tuple[float, float, float]:
+    """(operations, bytes, 1): of each part of a step all of what binds it, and of the other what is not
+    hidden.
+    """
     flops, n_bytes = 0.0, 0.0
     for operations, traffic in ((work.matrix_flops, work.weight_bytes), *work.attention):
-        if operations > traffic * balance:
-            flops += operations
-        else:
-            n_bytes += traffic
+        bound = operations > traffic * balance
+        flops += operations * (1 if bound else 1 - overlap)
+        n_bytes += traffic * (1 - overlap if bound else 1)
     return flops, n_bytes, 1.0
 
 
-def _nonnegative_least_squares(rows: np.ndarray) -> np.ndarray:
-    """The x ≥ 0 with the least ‖rows · x − 1‖: of all choices of what is 0, the best that is feasible."""
+def _bounded_least_squares(rows: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """The x ≥ `least` with the least ‖rows · x − 1‖: of all choices of what lies at its bound, the best."""
+    target = 1 - rows @ least
     n = rows.shape[1]
-    best, least = np.zeros(n), np.inf
     scale = np.abs(rows).max(axis=0)
     scale[scale == 0] = 1
+    best, error = np.zeros(n), float(np.linalg.norm(target))
     for size in range(1, n + 1):
         for used in itertools.combinations(range(n), size):
-            part, *_ = np.linalg.lstsq((rows / scale)[:, used], np.ones(len(rows)), rcond=None)
+            part, *_ = np.linalg.lstsq((rows / scale)[:, used], target, rcond=None)
             x = np.zeros(n)
-            x[list(used)] = part
-            error = np.linalg.norm((rows / scale) @ x - 1)
-            if (x >= 0).all() and error < least:
-                best, least = x / scale, error
-    return best
+            x[list(used)] = part / scale[list(used)]
+            distance = float(np.linalg.norm(rows @ x - target))
+            if (x >= 0).all() and distance < error:
+                best, error = x, distance
+    return least + best

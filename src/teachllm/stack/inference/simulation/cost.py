@@ -102,20 +102,25 @@ class StepTimes:
     def seconds(self, pieces: Iterable[Piece], n_sampled: int) -> float:
         """Time of a step from the first stage to the last; a stage takes `1 / pipeline_stages` of it.
 
-        overhead + max(flops / peak, weight bytes / bandwidth) + Σ of the same over each text's attention, all
-        divided among the devices of a tensor-parallel group, + what these say to each other.
+        overhead + the time of the matrices + Σ of each text's attention, each of which computes flops / peak
+        and reads bytes / bandwidth (`Device.seconds`), divided among the devices of a tensor-parallel group;
+        + what these say to each other.
         """
         per_token, head, per_pair, weight_bytes = self._parts
         share = self.device.reached_peak * self.tensor_parallel
         speed = self.device.reached_bandwidth * self.tensor_parallel
         per_pair, per_cached = per_pair / share, self.cache_bytes_per_token / speed
+        exposed = 1 - self.device.overlap
         tokens, attention = 0, 0.0
         for cached, new in pieces:  # the inner loop of the simulation: `work` without its objects
             tokens += new
             arithmetic = per_pair * (new * cached + new * (new + 1) / 2)
             traffic = per_cached * (cached + new)
-            attention += arithmetic if arithmetic > traffic else traffic
-        matrices = max((tokens * per_token + n_sampled * head) / share, weight_bytes / speed)
+            if arithmetic > traffic:
+                attention += arithmetic + exposed * traffic
+            else:
+                attention += traffic + exposed * arithmetic
+        matrices = self.device.seconds((tokens * per_token + n_sampled * head) / share, weight_bytes / speed)
         return self.device.overhead + matrices + attention + self._all_reduce_seconds(tokens)
 
     def _all_reduce_seconds(self, tokens: int) -> float:

@@ -12,7 +12,9 @@ class Device:
 
     peak: operations a second; bandwidth: bytes a second from memory; memory: bytes. All as the maker states.
     compute_share, bandwidth_share: how much of the first two a step of a model reaches.
-    link: bytes a second to a neighbour, one way. overhead: seconds of a step that do not grow with its work.
+    overlap: how much of the shorter of arithmetic and traffic hides behind the longer: 1 is the roofline,
+    with 0 one waits for the other. overhead: seconds of a step that do not grow with its work.
+    link: bytes a second to a neighbour, one way.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Device:
     overhead: float = 0.0
     compute_share: float = 1.0
     bandwidth_share: float = 1.0
+    overlap: float = 1.0
 
     def __post_init__(self) -> None:
         problems = [
@@ -32,6 +35,8 @@ class Device:
         ]
         if not 0 <= self.overhead < math.inf:
             problems.append(f"overhead is {self.overhead}; it must be finite and not negative")
+        if not 0 <= self.overlap <= 1:
+            problems.append(f"overlap is {self.overlap}; it must be from 0 to 1")
         if problems:
             raise ValueError(f"this is no device: {'; '.join(problems)}")
 
@@ -39,6 +44,12 @@ class Device:
     def reached_peak(self) -> float:
         """Operations a second in a step."""
         return self.peak * self.compute_share
+
+    def seconds(self, arithmetic: float, traffic: float) -> float:
+        """What takes so many seconds to compute and so many to read: max + (1 − overlap) · min."""
+        if arithmetic < traffic:
+            return traffic + (1 - self.overlap) * arithmetic
+        return arithmetic + (1 - self.overlap) * traffic
 
     @property
     def reached_bandwidth(self) -> float:

@@ -49,8 +49,9 @@ def lognormal(median: float, spread: float, longest: int) -> Lengths:
 def poisson_arrivals(
     rate: float, n: int, prompt: Lengths, output: Lengths, *, seed: int = 0
 ) -> tuple[Arrival, ...]:
-    """`n` requests of people who know nothing of each other: gaps between them are exponential, with the
-    mean 1 / `rate`, `rate` being requests a second.
+    """`n` requests in n / `rate` seconds, of people who know nothing of each other: each at a time of its own,
+    all times equally likely. That is a Poisson process of `rate` requests a second of which it is known that
+    `n` came: gaps are exponential, but a short trace is not by chance busier or quieter than was asked for.
 
     The same seed gives the same people, arriving faster at a higher rate: two rates differ in nothing else.
     ValueError if the rate is not above 0.
@@ -58,7 +59,7 @@ def poisson_arrivals(
     if not rate > 0:
         raise ValueError(f"the rate is {rate}; it must be above 0 requests a second")
     generator = np.random.default_rng(seed)
-    times = np.cumsum(generator.standard_exponential(n)) / rate
+    times = np.sort(generator.random(n)) * (n / rate)
     prompts, outputs = prompt(generator, n), output(generator, n)
     return tuple(Arrival(float(t), int(p), int(o)) for t, p, o in zip(times, prompts, outputs, strict=True))
 
