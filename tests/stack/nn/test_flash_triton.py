@@ -87,6 +87,7 @@ def assert_same(got: list[Tensor], case: Case) -> None:
         )
 
 
+@pytest.mark.xdist_group("interpreted Triton")
 @pytest.mark.parametrize("name", CASES)
 def test_the_interpreted_kernels_say_what_the_readable_code_says(
     name: str, interpreted: dict[str, list[Tensor]]
@@ -101,6 +102,41 @@ def test_the_kernels_on_a_gpu_say_what_the_readable_code_says(name: str) -> None
     from teachllm.stack.nn.fast.flash_triton import triton_flash_attention
 
     assert_same(output_and_gradients(triton_flash_attention, ON_A_GPU[name], "cuda"), ON_A_GPU[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", ["_forward", "_backward_keys", "_backward_queries"])
+@pytest.mark.parametrize("architecture", [80, 90])
+def test_the_kernels_compile_for_gpus_that_are_not_here(
+    kernel: str, architecture: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All options on, in bfloat16, for an A100 and an H100: the compiler needs no GPU."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from teachllm.stack.nn.fast import flash_triton
+
+    function = getattr(flash_triton, kernel)
+    constants = {
+        "CAUSAL": True, "MASKED": True, "DROPOUT": True, "BLOCK_Q": 64, "BLOCK_K": 64, "BLOCK_D": 64
+    }  # fmt: skip
+    types = dict.fromkeys(constants, "constexpr") | {
+        "mask": "*i8", "logsumexp": "*fp32", "delta": "*fp32", "scale": "fp32", "kept_scale": "fp32",
+        "seed": "i64", "threshold": "i64",
+    }  # fmt: skip
+    signature = {
+        name: types.get(name, "*bf16" if name.endswith("_") else "i32") for name in function.arg_names
+    }
+    source = ASTSource(
+        fn=function,
+        signature=signature,
+        constexprs={(function.arg_names.index(name),): value for name, value in constants.items()},
+    )
+    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32))
+    assert "mma" in compiled.asm["ptx"]  # the products go to the matrix units
+    assert compiled.metadata.shared <= 99 * 1024  # what the smaller GPUs of these generations have
 
 
 def main(file: Path) -> None:

@@ -34,13 +34,16 @@ def triton_flash_attention(
     scale: float | None = None,
     dropout: float = 0.0,
     seed: int = 0,
-    block_q: int = 64,
-    block_k: int = 64,
+    block_q: int | None = None,
+    block_k: int | None = None,
 ) -> Float[Tensor, "batch heads query d"]:
     """`flash_attention` on a GPU; the arguments are the same.
 
-    Blocks are powers of two from 16 on. ValueError if they are not, or if shapes do not fit.
+    Blocks are powers of two from 16 on: 64 by default, 32 in float32, so that tiles fit into the on-chip
+    memory of common GPUs. ValueError if they are not, or if shapes do not fit.
     """
+    usual = 32 if q.dtype == torch.float32 else 64
+    block_q, block_k = (usual if block is None else block for block in (block_q, block_k))
     batch, n_heads, n_queries, d = q.shape
     if k.shape != v.shape or k.shape[::3] != (batch, d) or n_heads % k.shape[1]:
         raise ValueError(
