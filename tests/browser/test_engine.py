@@ -31,13 +31,13 @@ def served(studio: RunningStudio, monkeypatch: pytest.MonkeyPatch) -> Iterator[E
     import torch
     import uvicorn
 
+    from teachllm.stack.chat.running_servers import RunningServer, announced
     from teachllm.stack.inference import LanguageModel
     from teachllm.stack.inference.engine.config import EngineConfig
     from teachllm.stack.inference.engine.engine import Engine
     from teachllm.stack.inference.engine.service import EngineService
     from teachllm.stack.inference.server import create_app
     from teachllm.stack.inference.server.listening import listen
-    from teachllm.stack.inference.server.running_servers import RunningServer, announced
     from teachllm.stack.models.llama import Llama, LlamaConfig
     from teachllm.stack.tokenizer import Tokenizer
 

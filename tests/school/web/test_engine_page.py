@@ -127,12 +127,12 @@ def test_a_model_that_is_not_local_has_no_engine(running_studio: Any, tmp_path: 
 def test_a_server_of_this_user_is_found_watched_and_missed(
     studio: Any, page: httpx.Client, events_of: Any, tiny: LanguageModel, serving: Any
 ) -> None:
+    from teachllm.stack.chat.running_servers import RunningServer, announced
     from teachllm.stack.inference.engine.config import EngineConfig
     from teachllm.stack.inference.engine.engine import Engine
     from teachllm.stack.inference.engine.request import RequestOptions
     from teachllm.stack.inference.engine.service import EngineService
     from teachllm.stack.inference.server import create_app
-    from teachllm.stack.inference.server.running_servers import RunningServer, announced
 
     with EngineService(Engine(tiny, EngineConfig(n_blocks=64))) as service:
         app = create_app(tiny, service, names=("tiny",), api_key="a key that the studio does not know")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from teachllm.stack.data.assets import AssetError
-from teachllm.stack.inference.command import DEFAULT_MODEL, Lang, Words, terminal_language
+from teachllm.stack.inference.command import DEFAULT_MODEL, Lang, Weights, Words, terminal_language
 
 if TYPE_CHECKING:
     from teachllm.stack.inference.engine.config import EngineConfig
@@ -28,6 +28,7 @@ SHORTEST_KEY = 8
 def serve(
     model: str = DEFAULT_MODEL,
     *,
+    weights: Weights = "auto",
     host: str = "127.0.0.1",
     port: int = PORT,
     api_key_env: str | None = None,
@@ -44,6 +45,9 @@ def serve(
     ----------
     model
         An asset, a GGUF file, or a folder of safetensors.
+    weights
+        In which numbers decoding reads the weights: auto, bf16, int8 or int4. Fewer bits are faster and less
+        exact; auto takes them as the file has them.
     host
         Address to listen on; 127.0.0.1 is reached from this computer only, 0.0.0.0 from everywhere.
     port
@@ -91,8 +95,8 @@ def serve(
         words.fail(problem)
     with listener:
         try:
-            with words.waiting("正在载入模型…", "Loading the model…"):
-                language_model, service = _load(model, config)
+            with words.loading():
+                language_model, service = _load(model, weights, config)
         except (ValueError, OSError, AssetError) as problem:
             words.fail(problem)
         with contextlib.closing(service):
@@ -101,12 +105,12 @@ def serve(
     words.tell("服务停了。", "The server has stopped.")
 
 
-def _load(model: str, config: EngineConfig) -> tuple[LanguageModel, EngineService]:
+def _load(model: str, weights: Weights, config: EngineConfig) -> tuple[LanguageModel, EngineService]:
     from teachllm.stack.inference.engine.engine import Engine
     from teachllm.stack.inference.engine.service import EngineService
     from teachllm.stack.inference.language_model import load_language_model
 
-    language_model = load_language_model(model)
+    language_model = load_language_model(model, weights=weights)
     return language_model, EngineService(Engine(language_model, config))
 
 
@@ -119,9 +123,9 @@ def _serve(
     limits: ServerLimits,
     words: Words,
 ) -> None:
+    from teachllm.stack.chat.running_servers import RunningServer, announced
     from teachllm.stack.inference.server import create_app
     from teachllm.stack.inference.server.listening import DrainingServer
-    from teachllm.stack.inference.server.running_servers import RunningServer, announced
 
     host, port = listener.getsockname()[:2]
     app = create_app(language_model, service, names=names, api_key=api_key, limits=limits)
@@ -155,8 +159,15 @@ def _tell_about(language_model: LanguageModel, service: EngineService, words: Wo
     n_parameters = sum(weights.numel() for weights in language_model.model.parameters())
     numbers = str(language_model.dtype).removeprefix("torch.")
     why = words.choose(choose_device().reason_zh, choose_device().reason)
-    where = f"{language_model.device} · {numbers} ({why})"
-    words.note(escape(f"{language_model.name} · {n_parameters / 1e6:.0f} M · {where}"))
+    about = [
+        language_model.name,
+        f"{n_parameters / 1e6:.0f} M",
+        str(language_model.device),
+        f"{numbers} ({why})",
+    ]
+    if steps := words.choose(language_model.decoding_zh, language_model.decoding):
+        about.append(steps)
+    words.note(escape(" · ".join(about)))
     now = service.snapshot()
     sizes = language_model.model.config
     tokens = len(now.blocks) * now.block_size

@@ -7,28 +7,24 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
+from teachllm.school.web import engine_sources
 from teachllm.school.web.event_stream import EventStream
 from teachllm.school.web.refusals import Refusal
 from teachllm.school.web.studio import TheLang, TheStudio
 from teachllm.school.web.studio_engine import NoSamples
 
-# What knows engines is imported when it is needed: the studio's first page must not wait for its libraries.
 router = APIRouter(prefix="/engine")
 
 
 @router.get("")
 def engines(lang: TheLang) -> dict[str, Any]:
     """``{"sources": [{"id", "title"}]}``: the studio's own first."""
-    from teachllm.school.web.engine_sources import sources
-
-    return {"sources": [one.to_json(lang) for one in sources()]}
+    return {"sources": [one.to_json(lang) for one in engine_sources.sources()]}
 
 
 @router.get("/{name}/events")
 async def events(studio: TheStudio, lang: TheLang, name: str) -> EventStream:
     """What ``engine_sources.follow`` tells of the engine with that id."""
-    from teachllm.school.web import engine_sources
-
     wanted = await run_in_threadpool(engine_sources.source, name)
     return EventStream(engine_sources.follow(wanted, studio.engine, studio.runs.closing, lang))
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from teachllm.school.language import Both
+from teachllm.school.web.engine_sources import sources
 from teachllm.school.web.pages.frame import page, script_json, without_choices
 from teachllm.school.web.studio import studio_of
 
@@ -16,8 +17,6 @@ router = APIRouter()
 def engine_page(request: Request) -> Response:
     if (redirect := without_choices(request)) is not None:
         return redirect
-    from teachllm.school.web.engine_sources import sources
-
     studio = studio_of(request)
     lang = studio.language(request)
     problem = studio.model.problem()

@@ -8,7 +8,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from teachllm.stack.inference.server.running_servers import (
+from teachllm.stack.chat.running_servers import (
     RunningServer,
     announced,
     notes_folder,
