@@ -49,9 +49,9 @@ def lognormal(median: float, spread: float, longest: int) -> Lengths:
 def poisson_arrivals(
     rate: float, n: int, prompt: Lengths, output: Lengths, *, seed: int = 0
 ) -> tuple[Arrival, ...]:
-    """`n` requests in n / `rate` seconds, of people who know nothing of each other: each at a time of its own,
-    all times equally likely. That is a Poisson process of `rate` requests a second of which it is known that
-    `n` came: gaps are exponential, but a short trace is not by chance busier or quieter than was asked for.
+    """`n` requests in n / `rate` seconds, of people who know nothing of each other: any moment is as likely
+    as any other for each. That is a Poisson process of `rate` requests a second of which it is known that `n`
+    came: gaps are exponential, but no short trace is by chance busier or quieter than was asked for.
 
     The same seed gives the same people, arriving faster at a higher rate: two rates differ in nothing else.
     ValueError if the rate is not above 0.
