@@ -91,7 +91,9 @@ def test_in_pieces_every_slot_is_accounted_for(make: Callable[[int], Allocator])
     requests = random_requests(60, seed=1)
     uses = serve_in_pieces(requests, 500, make, lambda lengths: lengths.total)
     assert {slots(use) for use in uses} == {500}
+    assert all(use.free == 0 for use in uses if use.waiting)
     assert uses[-1].running >= 1
+    assert uses[-1].waiting == 0
     # Each request is there for its prompt's step and one step for each token of its answer.
     assert sum(use.running for use in uses) == sum(lengths.answer + 1 for lengths in requests)
 

@@ -31,9 +31,10 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """Slots of each kind at one moment, and how many texts are being written."""
+    """Slots of each kind at one moment, and how many texts are being written and wait."""
 
     running: int
+    waiting: int
     used: int
     reserved: int
     internal: int
@@ -163,6 +164,7 @@ def serve_in_pieces(
         uses.append(
             MemoryUse(
                 running=len(running),
+                waiting=len(waiting),
                 used=sum(text.written for text in running),
                 reserved=sum(reserved for reserved, _ in inside),
                 internal=sum(internal for _, internal in inside),
@@ -213,6 +215,7 @@ def serve_in_blocks(requests: Sequence[Lengths], n_slots: int, block_size: int) 
         uses.append(
             MemoryUse(
                 running=len(running),
+                waiting=len(waiting),
                 used=sum(table.length for _, table in running),
                 reserved=sum(reserved for reserved, _ in inside),
                 internal=sum(internal for _, internal in inside),
