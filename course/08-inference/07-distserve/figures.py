@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated
+
+import torch
 
 from teachllm.school.figures import (
     Bars,
@@ -29,9 +32,15 @@ from teachllm.school.figures import (
     lab,
     value,
 )
-from teachllm.stack.inference.simulation.calibration import Calibration, calibrate
+from teachllm.school.figures.real_model import CHAT_MODEL, file
+from teachllm.stack.inference.engine.config import EngineConfig
+from teachllm.stack.inference.engine.engine import Engine
+from teachllm.stack.inference.engine.request import Finished, RequestOptions
+from teachllm.stack.inference.language_model import LanguageModel, load_language_model
+from teachllm.stack.inference.simulation.calibration import Calibration, MeasuredStep, calibrate
 from teachllm.stack.inference.simulation.cost import StepTimes
 from teachllm.stack.inference.simulation.device import Device
+from teachllm.stack.inference.simulation.measure import COMPOSITIONS, measure_engine, times_on_this_device
 from teachllm.stack.inference.simulation.metrics import (
     Objectives,
     attainment,
@@ -726,3 +735,111 @@ def tensor_speedup(link: str = "nvlink", tokens: int = PROMPT) -> float:
     """K on two devices."""
     cost = StepTimes(OPT_13B, linked_by(link), tensor_parallel=2)
     return cost.speedup([(0, tokens)], 1)
+
+
+# ---------------------------------------------------------------- the real engine
+
+
+@lab(
+    title=Both("模拟器和真的引擎对一对", "The simulator beside the real engine"),
+    seconds=45,
+    summary=Both(
+        "让课程的引擎跑十几种真实的步，拟合这台电脑；再用拟合出来的去预测它服务一批请求要多久。",
+        "Runs a dozen real steps of the course's engine, fits this computer to them, then predicts how long the engine needs to serve some requests.",
+    ),
+)
+def beside_the_engine(
+    n: Annotated[int, Slider(4, 16, step=4, label=Both("服务几个请求", "requests to serve"))] = 8,
+    budget: Annotated[
+        int, Slider(64, 512, step=64, label=Both("每步的 token 预算", "token budget of a step"))
+    ] = 128,
+) -> Iterator[Event]:
+    yield Progress(0, len(COMPOSITIONS) + 2, Both("读入模型", "loading the model"))
+    file()  # says what to do if the model is not there
+    language_model = load_language_model(CHAT_MODEL, dtype=torch.bfloat16)
+    times = times_on_this_device(language_model)
+    steps: list[MeasuredStep] = []
+    for step in measure_engine(language_model, COMPOSITIONS, repeats=3):
+        steps.append(step)
+        yield Progress(len(steps), len(COMPOSITIONS) + 2, Both("测一步", "measuring a step"))
+    fitted = calibrate(times, steps)
+    yield Show(
+        "steps",
+        Table(
+            [
+                Both("这一步算的", "what the step computed"),
+                Both("实测（毫秒）", "measured (ms)"),
+                Both("拟合（毫秒）", "fitted (ms)"),
+            ],
+            [
+                [
+                    describe(step),
+                    f"{1e3 * step.seconds:.1f}",
+                    f"{1e3 * fitted.times.seconds(step.pieces, step.n_sampled):.1f}",
+                ]
+                for step in steps
+            ],
+        ),
+    )
+    device = fitted.times.device
+    yield Metric(Both("算力", "arithmetic"), device.reached_peak / 1e9, "GFLOP/s")
+    yield Metric(Both("带宽", "bandwidth"), device.reached_bandwidth / 1e9, "GB/s")
+    yield Metric(Both("重叠", "overlap"), 100 * device.overlap, "%")
+    yield Metric(Both("拟合的平均误差", "mean error of the fit"), 100 * fitted.mean_error, "%")
+
+    requests = [Arrival(0.0, 32 + 16 * (i % 5), 12) for i in range(n)]
+    real = real_ends(language_model, requests, budget)
+    yield Progress(len(COMPOSITIONS) + 1, len(COMPOSITIONS) + 2)
+    predicted = simulate(requests, Pool(fitted.times, chunked(budget))).jobs
+    yield Show(
+        "served",
+        Lines(
+            {
+                Both("真的引擎", "the engine"): (range(1, n + 1), sorted(real)),
+                Both("模拟器", "the simulator"): (
+                    range(1, n + 1),
+                    sorted(job.last_token for job in predicted),
+                ),
+            },
+            x_label=Both("第几个写完", "finished requests"),
+            y_label=Both("秒", "seconds"),
+        ),
+    )
+    ratio = max(job.last_token for job in predicted) / max(real)
+    yield Progress(len(COMPOSITIONS) + 2, len(COMPOSITIONS) + 2)
+    yield Say(
+        Both(
+            f"服务完 {n} 个请求，引擎用了 {max(real):.2f} 秒，预测是它的 {ratio:.2f} 倍。电脑上别的程序越忙，差得越多。",
+            f"The engine served {n} requests in {max(real):.2f} s; the prediction is {ratio:.2f} times that. The busier the computer is with other things, the worse.",
+        )
+    )
+
+
+def describe(step: MeasuredStep) -> Both:
+    prompts = [(cached, new) for cached, new in step.pieces if new > 1]
+    depths = [cached for cached, new in step.pieces if new == 1]
+    n = len(depths)
+    zh, en = [], []
+    for cached, new in prompts:
+        zh.append(f"读 {new} 个 token" + (f"，前面已有 {cached} 个" if cached else ""))
+        en.append(f"{new} tokens read" + (f" behind {cached}" if cached else ""))
+    if n:
+        zh.append(f"{n} 个请求解码，各有约 {sum(depths) // n} 个 token")
+        en.append(f"{n} decoding, about {sum(depths) // n} tokens each")
+    return Both("；".join(zh), "; ".join(en))
+
+
+def real_ends(language_model: LanguageModel, requests: list[Arrival], budget: int) -> list[float]:
+    """Seconds at which the engine ended each request, when all came at once."""
+    engine = Engine(
+        language_model,
+        EngineConfig(max_batch_tokens=budget, max_running=len(requests), prefix_caching=False),
+    )
+    for request in requests:
+        options = RequestOptions(max_tokens=request.output, end_tokens=frozenset())
+        engine.add([7] * request.prompt, options)
+    begun, ends = time.perf_counter(), []
+    while engine.has_work:
+        outputs = engine.step()
+        ends += [time.perf_counter() - begun for output in outputs if isinstance(output, Finished)]
+    return ends
