@@ -71,6 +71,11 @@ class FusedLlama(Llama):
         kinds = (self._step.kind, self.head.kind)
         return kinds[0] if kinds[0] == kinds[1] else f"{kinds[0]}, head {kinds[1]}"
 
+    @property
+    def bytes_read(self) -> int:
+        """Of matrices, in a step: every weight once."""
+        return self._step.n_bytes + self.head.n_bytes
+
     def features(
         self, tokens: Int[Tensor, "batch length"], cache: CacheView | None = None
     ) -> Float[Tensor, "batch length d_model"]:
@@ -105,6 +110,7 @@ class FusedHead(nn.Module):
         self._packed = packed
         self.kind: Kind = _plain_kind(weight.dtype) if packed is None else packed.kind
         self._matrix = weight.detach() if packed is None else packed.blocks
+        self.n_bytes = self._matrix.nbytes
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         n_rows = x.numel() // x.shape[-1]
@@ -138,6 +144,7 @@ class _Step:
             raise ValueError(f"the matrices of the blocks are {', '.join(sorted(kinds))}: all must be alike")
         self.kind: Kind = kinds.pop()
         self._kept: list[Tensor] = []  # what the kernel reads must not be freed
+        self.n_bytes = 0  # of matrices
         state = model.state_dict()
         rows = [
             [
@@ -188,7 +195,9 @@ class _Step:
         return tensor.data_ptr()
 
     def _matrix(self, name: str, state: Mapping[str, Tensor], packed: Mapping[str, Packed]) -> int:
-        return self._keep(packed[name].blocks if name in packed else state[name])
+        matrix = packed[name].blocks if name in packed else state[name]
+        self.n_bytes += matrix.nbytes
+        return self._keep(matrix)
 
 
 _MATRICES = ("attention.qkv", "attention.out", "feed_forward.gate_up", "feed_forward.down")

@@ -17,7 +17,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from teachllm.stack.nn.fast.attention import packed_attention_is_faster, packed_causal_attention
+from teachllm.stack.nn.fast.attention import (
+    packed_attention_is_faster,
+    packed_causal_attention,
+    prompt_attention,
+    prompt_attention_is_faster,
+)
 
 
 def scaled_dot_product_attention(
@@ -91,6 +96,8 @@ def fused_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(folded, k, v).reshape(q.shape)
     if n_queries == n_keys and packed_attention_is_faster(q, k, v):
         return packed_causal_attention(q, k, v)
+    if prompt_attention_is_faster(q):
+        return prompt_attention(q, k, v)
     k, v = repeat_kv_heads(k, n_heads // n_kv_heads), repeat_kv_heads(v, n_heads // n_kv_heads)
     if n_queries == n_keys:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)

@@ -44,6 +44,38 @@ def packed_causal_attention(
     return result
 
 
+def prompt_attention(
+    q: Float[Tensor, "batch heads query d"],
+    k: Float[Tensor, "batch kv_heads key d"],
+    v: Float[Tensor, "batch kv_heads key d"],
+) -> Float[Tensor, "batch heads query d"]:
+    """The same for queries that are the last positions of the keys, and without a gradient."""
+    batch, n_heads, n_queries, d = q.shape
+    n_keys, group = k.shape[2], n_heads // k.shape[1]
+    before = n_keys - n_queries
+    starts, logsumexp = torch.zeros(n_keys, dtype=torch.int32), torch.empty(n_heads, n_keys)
+    out = q.new_empty(batch, n_queries, n_heads, d).transpose(1, 2)
+    for row in range(batch):
+        keys, values = _for_queries(k[row], group), _for_queries(v[row], group)
+        for first in range(0, n_queries, BLOCK):
+            end = min(first + BLOCK, n_queries)
+            seen = slice(0, before + end)
+            scores = torch.bmm(q[row, :, first:end], keys[:, seen].transpose(1, 2))
+            _softmax(scores, starts, logsumexp, slice(before + first, before + end), seen, d)
+            out[row, :, first:end] = torch.bmm(scores, values[:, seen])
+    return out
+
+
+def prompt_attention_is_faster(q: Tensor) -> bool:
+    """Whether it is than PyTorch's kernel: for pieces of a prompt in bfloat16, when nobody wants a gradient."""
+    return (
+        q.shape[2] >= ROWS
+        and not torch.is_grad_enabled()
+        and threads.can_run(q.new_empty(0))
+        and (q.dtype == torch.bfloat16)
+    )
+
+
 def packed_attention_is_faster(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether it is than PyTorch's kernel: in bfloat16, whose product that one does not use on a CPU."""
     return q.dtype == torch.bfloat16 and threads.pays(q, k, v)

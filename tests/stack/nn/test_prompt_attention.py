@@ -1,0 +1,35 @@
+"""The fused attention for pieces of a prompt beside the readable one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from teachllm.stack.nn.attention import causal_attention, readable_causal_attention
+from teachllm.stack.nn.fast import threads
+from teachllm.stack.nn.fast.attention import prompt_attention, prompt_attention_is_faster
+
+pytestmark = pytest.mark.skipif(not threads.can_run(torch.zeros(1)), reason="no kernels in PyTorch's threads")
+
+
+@pytest.mark.parametrize("before", [0, 37])
+@pytest.mark.parametrize("length", [16, 300])
+def test_a_piece_of_a_prompt_sees_all_that_stands_before(length: int, before: int) -> None:
+    generator = torch.Generator().manual_seed(length + before)
+    q = torch.randn(2, 6, length, 16, generator=generator).bfloat16()
+    k, v = (torch.randn(2, 2, before + length, 16, generator=generator).bfloat16() for _ in range(2))
+    with torch.no_grad():
+        assert prompt_attention_is_faster(q)
+        found = causal_attention(q, k, v)
+        assert torch.equal(found, prompt_attention(q, k, v))
+    expected = readable_causal_attention(q.float(), k.float(), v.float())
+    # Scores and weights are written down in bfloat16, to 2^-9 of their size, as in training.
+    torch.testing.assert_close(found.float(), expected, atol=1e-2, rtol=1e-2)
+
+
+def test_who_wants_a_gradient_or_float32_gets_another() -> None:
+    q = torch.randn(1, 2, 32, 16)
+    assert not prompt_attention_is_faster(q.bfloat16())  # outside of no_grad
+    with torch.no_grad():
+        assert not prompt_attention_is_faster(q)
+        assert not prompt_attention_is_faster(q.bfloat16()[:, :, :8])
