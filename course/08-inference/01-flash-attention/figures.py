@@ -414,7 +414,7 @@ def tile_walk(
         Table(
             [Both("矩阵", "matrix"), Both("读了几块", "blocks read"), Both("写了几块", "blocks written")],
             rows,
-            title=Both("到目前为止和显存的来往", "traffic with GPU memory so far"),
+            title=Both("到目前为止的显存读写", "traffic with GPU memory so far"),
             note=Both(
                 "开头把 O、m、ℓ 置零的那一遍不算", "setting O, m and ℓ at the very beginning is left out"
             )
@@ -542,7 +542,7 @@ def traffic(
             y_label="MB",
             x_log=True,
             y_log=True,
-            title=Both("和显存之间的来往", "traffic with GPU memory"),
+            title=Both("显存读写量", "traffic with GPU memory"),
         ),
         Lines(
             times,
@@ -554,7 +554,7 @@ def traffic(
         ),
         Text(
             Both(
-                f"N = 32768 时，融合后的来往是原来的 1/{ratio:.1f}。"
+                f"N = 32768 时，融合后的读写量是原来的 1/{ratio:.1f}。"
                 if ratio > 1
                 else f"N = 32768 时，融合后反而是原来的 {1 / ratio:.1f} 倍：块太小，K、V 要重读太多遍。",
                 f"At N = 32,768 the fused kernel moves 1/{ratio:.1f} of the bytes."
