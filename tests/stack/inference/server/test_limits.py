@@ -156,6 +156,18 @@ def test_draining_ends_in_time_and_says_so(endless: LanguageModel, running: Any)
             list(stream)
 
 
+def test_an_engine_that_failed_is_told_from_one_that_is_busy(tiny: LanguageModel, running: Any) -> None:
+    with running(tiny) as server, server.plain() as plain, server.client() as client:
+        assert plain.get("/health").json() == {"status": "ok"}
+        server.service.close()
+        answer = plain.get("/health")
+        assert (answer.status_code, answer.json()["status"]) == (503, "failed")
+        with pytest.raises(openai.InternalServerError, match="closed") as refused:
+            client.chat.completions.create(**SHORT)
+        assert refused.value.status_code == 503
+        assert plain.get("/metrics").status_code == 200
+
+
 def _until_draining(server: Any) -> None:
     end = time.monotonic() + 10
     while not server.serving.admission.draining:

@@ -85,6 +85,12 @@ class EngineService:
             self._tell(Enter(ongoing))
         return answer
 
+    @property
+    def refusal(self) -> str | None:
+        """Why nobody is let in any more; None while requests are taken."""
+        with self._changed:
+            return self._refusal
+
     def snapshot(self) -> EngineSnapshot:
         """How the engine stands after the step that it is in. Waits for that; in an event loop, call it from
         a thread.

@@ -58,25 +58,24 @@ class EventStream(Response):
             self._on_end()
 
     async def _send_all(self, send: Send) -> None:
-        coming: asyncio.Future[dict[str, Any]] | None = None
-        try:
-            while True:
-                coming = coming or asyncio.ensure_future(anext(self._events))
-                done, _ = await asyncio.wait({coming}, timeout=self._heartbeat)
-                if not done:
-                    await self._send(send, BEAT)
-                    continue
-                try:
-                    event = coming.result()
-                except StopAsyncIteration:
-                    break
-                coming = None
-                await self._send(send, encoded(event))
-        finally:
-            if coming is not None and not coming.done():
-                coming.cancel()
-                await asyncio.wait({coming})
+        while (event := await self._next(send)) is not None:
+            await self._send(send, encoded(event))
         await self._send(send, DONE, more_body=False)
+
+    async def _next(self, send: Send) -> dict[str, Any] | None:
+        """The next event, with signs of life while it takes its time; None at the end."""
+
+        async def wait() -> dict[str, Any] | None:
+            return await anext(self._events, None)
+
+        coming = asyncio.ensure_future(wait())
+        try:
+            while not (await asyncio.wait({coming}, timeout=self._heartbeat))[0]:
+                await self._send(send, BEAT)
+            return coming.result()
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
 
     async def _send(self, send: Send, body: bytes, more_body: bool = True) -> None:
         message = {"type": "http.response.body", "body": body, "more_body": more_body}

@@ -35,9 +35,12 @@ router = APIRouter()
 
 @router.get("/health")
 async def health(serving: TheServing) -> Response:
-    """200 while requests are taken, 503 while the server ends."""
-    status = "draining" if serving.admission.draining else "ok"
-    return JSONResponse({"status": status}, 503 if serving.admission.draining else 200)
+    """200 while requests are taken, 503 while the server ends or when its engine has failed."""
+    if serving.admission.draining:
+        return JSONResponse({"status": "draining"}, 503)
+    if (refusal := serving.service.refusal) is not None:
+        return JSONResponse({"status": "failed", "reason": refusal}, 503)
+    return JSONResponse({"status": "ok"})
 
 
 @router.get("/metrics")

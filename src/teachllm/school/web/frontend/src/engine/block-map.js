@@ -1,6 +1,6 @@
 /** Every block of the KV cache as a small square, in the colour of the text that uses it. */
 import { h } from "../core/dom.js";
-import { t } from "../core/strings.js";
+import { readable, t } from "../core/strings.js";
 
 const CELLS = [20, 16, 13, 10, 8, 6, 4]; // pixels of a block with the gap behind it: the largest that fits
 const TALLEST = 280;
@@ -84,7 +84,7 @@ export function blockMap(tones) {
     },
     show(fresh) {
       engine = fresh;
-      const text = t("engine.blocks-words", counts(fresh));
+      const text = t("engine.blocks-words", Object.fromEntries(Object.entries(counts(fresh)).map(([name, n]) => [name, readable(n)])));
       words.textContent = text;
       canvas.setAttribute("aria-label", text);
       draw();
