@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from teachllm.school.figures.real_model import CHAT_MODEL
@@ -34,6 +36,7 @@ def metrics(lesson, name: str, **arguments) -> dict[str, float]:
     """The last value of every metric that the lab gave."""
     events = list(lesson.labs[name].run(arguments, "en"))
     assert not [event for event in events if event["event"] == "error"]
+    json.dumps(events)  # as they are sent to the page
     return {event["name"]: event["value"] for event in events if event["event"] == "metric"}
 
 

@@ -93,6 +93,8 @@ class Show:
     def __post_init__(self) -> None:
         if not isinstance(self.chart, CHARTS):
             raise TypeError(f"Show takes a name and a chart, not {type(self.chart).__name__}")
+        if not isinstance(self.name, str):
+            raise TypeError(f"Show: the name is {self.name!r}; give a str, and texts to the chart's title")
 
     def to_json(self, lang: Lang) -> dict[str, Any]:
         return {"event": self.event, "name": self.name, "chart": self.chart.to_json(lang)}
