@@ -307,18 +307,16 @@ def linked_by(link: str) -> Device:
     ),
     predict=Predict(
         Both(
-            "两种都用两块卡。请求很少的时候，哪一种的首 token 来得早？",
-            "Both use two devices. When requests are few, which gives the first token sooner?",
+            "下面 K = 1.6。如果卡间的线更快，K = 1.9，两条线在每秒多少个请求时相交？",
+            "Below, K = 1.6. With a faster link and K = 1.9, at how many requests a second do the lines cross?",
         ),
-        choices=[
-            Both("张量并行", "tensor parallelism"),
-            Both("流水线并行", "pipeline parallelism"),
-            Both("一样", "the same"),
-        ],
-        answer=lambda: 0 if md1(0, "tensor") < md1(0, "pipeline") else 1,
+        low=5,
+        high=20,
+        step=0.5,
+        answer=lambda: crossover(1.9),
         explain=lambda: Both(
-            f"张量并行：没人排队时它要 {md1(0, 'tensor'):.0f} 毫秒，流水线还是 {md1(0, 'pipeline'):.0f} 毫秒，因为一个提示总要走完全部的层。到每秒 {crossover():.1f} 个请求，名次才反过来。",
-            f"Tensor parallelism: with nobody waiting it takes {md1(0, 'tensor'):.0f} ms, the pipeline still {md1(0, 'pipeline'):.0f} ms, as a prompt has to pass all layers. Only from {crossover():.1f} requests a second on it is the other way round.",
+            f"{crossover(1.9):.1f} 个。张量并行的损耗小了，队伍短了，流水线要到更忙的时候才占便宜；K 到了 2，就再也占不到。",
+            f"At {crossover(1.9):.1f}. Tensor parallelism loses less, its line is shorter, and the pipeline only pays when it is busier; with K = 2 it never does.",
         ),
     ),
 )
@@ -393,16 +391,16 @@ def rate_kept(system: str, max_ttft: float = 0.4, max_tpot: float = 0.04) -> flo
     ),
     predict=Predict(
         Both(
-            "目标：首 token 0.4 秒，之后每个 token 40 毫秒，九成请求做到。分开以后，每块卡能接的请求是合在一起（先读提示）的几倍？",
-            "Objectives: first token within 0.4 s, then 40 ms a token, for nine in ten. How many times as many requests does each device take apart as together (prompts first)?",
+            "下面每 token 的目标很松：150 毫秒，合在一起接得最多。收紧到 40 毫秒，分开以后每块卡的 goodput 是合在一起（先读提示）的几倍？",
+            "Below, the objective of a token is loose, 150 ms, and together takes the most. At 40 ms, how many times as large is the goodput of a device apart as together (prompts first)?",
         ),
-        low=1,
+        low=0,
         high=5,
         step=0.1,
         answer=lambda: rate_kept("3P1D") / rate_kept("together"),
         explain=lambda: Both(
-            f"{rate_kept('3P1D') / rate_kept('together'):.1f} 倍：每块卡从每秒 {rate_kept('together'):.1f} 个到 {rate_kept('3P1D'):.1f} 个。再把每 token 的目标放宽到 150 毫秒看看。",
-            f"{rate_kept('3P1D') / rate_kept('together'):.1f} times: from {rate_kept('together'):.1f} to {rate_kept('3P1D'):.1f} a second and device. Now relax the objective of a token to 150 ms.",
+            f"{rate_kept('3P1D') / rate_kept('together'):.1f} 倍：每块卡从每秒 {rate_kept('together'):.1f} 个到 {rate_kept('3P1D'):.1f} 个。把滑块拖到 40 看看。",
+            f"{rate_kept('3P1D') / rate_kept('together'):.1f} times: from {rate_kept('together'):.1f} to {rate_kept('3P1D'):.1f} a second and device. Drag the slider to 40.",
         ),
     ),
 )
@@ -413,7 +411,7 @@ def satisfied(
     ] = 0.4,
     max_tpot: Annotated[
         int, Slider(25, 200, step=5, label=Both("每 token 目标", "objective of a token"), unit="ms")
-    ] = 40,
+    ] = 150,
 ) -> list[Lines | Table]:
     return [
         Lines(
@@ -552,8 +550,8 @@ def link_share(link: str, rate: float) -> float:
     ),
     predict=Predict(
         Both(
-            "OPT-13B，512 个 token 的缓存，走 25 Gbit/s 的网络要多少毫秒？（读这个提示约 100 毫秒）",
-            "OPT-13B, the cache of 512 tokens, over a network of 25 Gbit/s: how many milliseconds? (Reading that prompt takes about 100.)",
+            "下面是 Llama 3 8B。换成 OPT-13B，缓存没有分组，512 个 token 走 25 Gbit/s 的网络要多少毫秒？（读这个提示约 100 毫秒）",
+            "Below is Llama 3 8B. With OPT-13B, whose cache is not grouped, how many milliseconds do 512 tokens take over a network of 25 Gbit/s? (Reading that prompt takes about 100.)",
         ),
         low=0,
         high=300,
@@ -569,7 +567,7 @@ def link_share(link: str, rate: float) -> float:
 def transfer(
     model: Annotated[
         str, Choice([(key, name) for key, (name, _) in MODELS.items()], label=Both("模型", "model"))
-    ] = "opt-13b",
+    ] = "llama3-8b",
     tokens: Annotated[
         int, Slider(128, 8192, step=128, label=Both("提示长度", "length of the prompt"), unit="token")
     ] = 512,
@@ -602,7 +600,7 @@ def transfer(
 
 @lab(
     title=Both("找出每种系统的 goodput", "The goodput of each system"),
-    seconds=40,
+    seconds=15,
     summary=Both(
         "对每种系统二分查找：每秒多少请求时，还有九成两个目标都做到。也能换成你写的函数来判定。",
         "Bisection for each system: up to how many requests a second do nine in ten keep both objectives? Can judge with your function too.",
@@ -742,7 +740,7 @@ def tensor_speedup(link: str = "nvlink", tokens: int = PROMPT) -> float:
 
 @lab(
     title=Both("模拟器和真的引擎对一对", "The simulator beside the real engine"),
-    seconds=45,
+    seconds=30,
     summary=Both(
         "让课程的引擎跑十几种真实的步，拟合这台电脑；再用拟合出来的去预测它服务一批请求要多久。",
         "Runs a dozen real steps of the course's engine, fits this computer to them, then predicts how long the engine needs to serve some requests.",

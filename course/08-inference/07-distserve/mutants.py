@@ -1,6 +1,5 @@
 """Wrong versions of exercise 8.7 that real people write, each with the check that must catch it first."""
 
-# math is imported by the stub that a mutant stands in.
 from teachllm.school.checks import mutant
 
 
@@ -18,7 +17,7 @@ def forgets_the_arrival(arrivals, first_tokens, last_tokens, n_tokens, max_ttft,
         raise ValueError("one of each")
     kept = 0
     for f, z, n in zip(first_tokens, last_tokens, n_tokens, strict=True):
-        kept += f <= max_ttft and (math.isfinite(z) if n == 1 else (z - f) / (n - 1) <= max_tpot)
+        kept += f <= max_ttft and (z < float("inf") if n == 1 else (z - f) / (n - 1) <= max_tpot)
     return kept / len(arrivals)
 
 
@@ -77,7 +76,7 @@ def only_who_finished(arrivals, first_tokens, last_tokens, n_tokens, max_ttft, m
     rows = [
         row
         for row in zip(arrivals, first_tokens, last_tokens, n_tokens, strict=True)
-        if math.isfinite(row[2])
+        if row[2] < float("inf")
     ]
     kept = sum(f - a <= max_ttft and (n == 1 or (z - f) / (n - 1) <= max_tpot) for a, f, z, n in rows)
     return kept / max(1, len(rows))
@@ -101,7 +100,7 @@ def lets_a_single_token_pass(arrivals, first_tokens, last_tokens, n_tokens, max_
 def nothing_is_fine(arrivals, first_tokens, last_tokens, n_tokens, max_ttft, max_tpot):
     rows = list(zip(arrivals, first_tokens, last_tokens, n_tokens, strict=False))
     kept = sum(
-        f - a <= max_ttft and (math.isfinite(z) if n == 1 else (z - f) / (n - 1) <= max_tpot)
+        f - a <= max_ttft and (z < float("inf") if n == 1 else (z - f) / (n - 1) <= max_tpot)
         for a, f, z, n in rows
     )
     return kept / len(rows) if rows else 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,21 +30,22 @@ def slo_attainment(
 
     TTFT, time to first token: first token − arrival, so waiting counts.
     TPOT, time per output token: (last − first token) / (n_tokens − 1), as the first belongs to TTFT; an
-    answer of one token has none and keeps that objective.
+    answer of one token, which is the first and the last, has none and keeps that objective.
     Who is exactly in time is in time. Who never got a token, with infinity or nan as time, keeps nothing.
     ValueError if there is no request, or the lists differ in length.
     """
     columns = (arrivals, first_tokens, last_tokens, n_tokens)
     if not len(arrivals) or len({len(column) for column in columns}) > 1:
+        counts = ", ".join(str(len(column)) for column in columns)
         raise ValueError(
-            f"{', '.join(str(len(column)) for column in columns)} arrivals, first tokens, last tokens and "
-            "numbers of tokens: give one of each for every request, and at least one request"
+            f"{counts} arrivals, first tokens, last tokens and numbers of tokens: "
+            "give one of each for every request, and at least one request"
         )
     kept = 0
     for arrival, first, last, n in zip(*columns, strict=True):
-        in_time = first - arrival <= max_ttft
-        fluent = math.isfinite(last) if n == 1 else (last - first) / (n - 1) <= max_tpot
-        kept += in_time and fluent
+        ttft = first - arrival
+        tpot = (last - first) / max(1, n - 1)
+        kept += ttft <= max_ttft and tpot <= max_tpot
     return kept / len(arrivals)
 
 

@@ -24,10 +24,11 @@ def mean_ttft(rate: float, seconds: float, parallelism: Parallelism = "none", sp
     """
     if not (rate >= 0 and seconds > 0 and 1 < speedup <= 2):
         raise ValueError(
-            f"rate {rate}, {seconds} seconds, speedup {speedup}: the first must not be negative, the second "
-            "above 0, the third above 1 and at most 2"
+            f"rate {rate}, {seconds} seconds, speedup {speedup}: the first must not be "
+            "negative, the second above 0, the third above 1 and at most 2"
         )
-    service = {"none": seconds, "tensor": seconds / speedup, "pipeline": seconds / 2}[parallelism]
+    shorter = {"none": 1, "tensor": speedup, "pipeline": 2}[parallelism]
+    service = seconds / shorter
     travel = service if parallelism == "tensor" else seconds
     if rate * service >= 1:
         return math.inf

@@ -9,6 +9,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from teachllm.stack.inference.simulation.cost import StepTimes
@@ -111,7 +112,7 @@ class _Simulation:
         for job in jobs:
             for worker in (*self.workers[:1], *self.decode_workers[:1]):
                 worker.check_fits(job.arrival)
-            self._at(job.arrival.time, lambda now, job=job: self._arrive(now, job))
+            self._at(job.arrival.time, partial(self._arrive, job))
         while self.events:
             now = self.events[0][0]
             while self.events and self.events[0][0] == now:
@@ -119,7 +120,7 @@ class _Simulation:
             # Who comes at the same moment shares a step.
             changed, self.changed = self.changed, {}
             for worker in changed:
-                self._launch(now, worker)
+                self._launch(worker, now)
         if unfinished := sum(not job.done for job in jobs):
             raise RuntimeError(f"{unfinished} jobs never ended: this is a defect of the simulation")
         return Outcome(jobs, self.workers, self.decode_workers, tuple(self.transfers))
@@ -127,20 +128,20 @@ class _Simulation:
     def _at(self, time: float, happen: Callable[[float], None]) -> None:
         heapq.heappush(self.events, (time, next(self.order), happen))
 
-    def _arrive(self, now: float, job: Job) -> None:
+    def _arrive(self, job: Job, now: float) -> None:
         worker = self.dispatch(self.workers)
         worker.waiting.append(job)
         self.changed[worker] = None
 
-    def _launch(self, now: float, worker: Worker) -> None:
+    def _launch(self, worker: Worker, now: float) -> None:
         step = worker.launch(now)
         if step is None:
             return
-        self._at(step.end, lambda now: self._complete(now, worker, step))
+        self._at(step.end, partial(self._complete, worker, step))
         if len(step.starts) > 1:
             self._at(step.starts[0] + step.stage_seconds, lambda now: self.changed.update({worker: None}))
 
-    def _complete(self, now: float, worker: Worker, step: Step) -> None:
+    def _complete(self, worker: Worker, step: Step, now: float) -> None:
         worker.complete(step)
         if self.decode_workers and worker in self.link_free:
             for job in step.sampled:
@@ -148,12 +149,12 @@ class _Simulation:
                     receiver = self.dispatch_decode(self.decode_workers)
                     self.origin[job] = (worker, worker.let_go(job), now)
                     receiver.inbox.append(job)
-                    self._pull(now, receiver)
+                    self._pull(receiver, now)
         else:
-            self._pull(now, worker)
+            self._pull(worker, now)
         self.changed[worker] = None
 
-    def _pull(self, now: float, receiver: Worker) -> None:
+    def _pull(self, receiver: Worker, now: float) -> None:
         """Starts copying for as many jobs of the inbox as there is memory for."""
         while job := receiver.promise():
             sender, blocks, since = self.origin.pop(job)
@@ -162,14 +163,9 @@ class _Simulation:
             ended = begun + n_bytes / self.link
             self.link_free[sender] = ended
             self.transfers.append(Transfer(since, begun, ended, n_bytes))
-            self._at(
-                ended,
-                lambda now, job=job, sender=sender, blocks=blocks: self._copied(
-                    now, job, sender, blocks, receiver
-                ),
-            )
+            self._at(ended, partial(self._copied, job, sender, blocks, receiver))
 
-    def _copied(self, now: float, job: Job, sender: Worker, blocks: int, receiver: Worker) -> None:
+    def _copied(self, job: Job, sender: Worker, blocks: int, receiver: Worker, now: float) -> None:
         sender.take_back(blocks)
         receiver.welcome(job)
         self.changed.update({sender: None, receiver: None})
