@@ -53,15 +53,11 @@ from teachllm.stack.nn.positions import rope, sinusoidal_positions
 from teachllm.stack.training.initialization import initialize
 from teachllm.stack.training.loss import cross_entropy
 
-GREY, BLUE, RED = 7, 0, 3  # tones
+GREY, BLUE, ORANGE = 7, 0, 1  # tones
 
 # ---------------------------------------------------------------- three texts in one rectangle
 
-SENTENCES = (
-    ("猫", "坐", "下", "了"),
-    ("你", "好"),
-    ("今", "天", "真", "热", "啊"),
-)
+SENTENCES = (("A1", "A2", "A3", "A4"), ("B1", "B2"), ("C1", "C2", "C3", "C4", "C5"))
 LAYOUTS = {
     "left": Both("左填充", "padded on the left"),
     "right": Both("右填充", "padded on the right"),
@@ -97,7 +93,9 @@ def rectangle(
         labels = [Both(f"第 {number} 段", f"text {number}") for number in (1, 2, 3)]
     rows = [
         [
-            Token(letter, id=at, tone=RED if (r, c) in last else BLUE) if real else Token(letter, tone=GREY)
+            Token(letter, id=at, tone=ORANGE if (r, c) in last else BLUE)
+            if real
+            else Token(letter, tone=GREY)
             for c, (letter, at, real) in enumerate(zip(*columns, strict=True))
         ]
         for r, columns in enumerate(zip(letters, positions.tolist(), mask.tolist(), strict=True))
@@ -112,7 +110,7 @@ def rectangle(
         Tokens(
             rows,
             labels=labels,
-            note=Both("数字是位置；红色是读下一个 token 的地方；灰点是填充", "numbers are positions; red: where the next token is read; grey dots: padding"),
+            note=Both("数字是位置；橙色是读下一个 token 的地方；灰点是填充", "numbers are positions; orange: where the next token is read; grey dots: padding"),
         ),
         Heatmap(
             [[1.0 if cell else None for cell in line] for line in shown.tolist()],
@@ -182,9 +180,9 @@ def right_token_probability(setting: str, n_padding: int = 16) -> float:
 
 @value
 def furthest(setting: str, n_padding: int = 16) -> float:
-    """The largest difference of a probability from that of the prompt alone."""
+    """The largest difference of a probability from that of the prompt alone, in millionths."""
     found = after_padding(n_padding)
-    return (found[setting] - found["alone"]).abs().max().item()
+    return 1e6 * (found[setting] - found["alone"]).abs().max().item()
 
 
 @figure(
@@ -207,8 +205,8 @@ def furthest(setting: str, n_padding: int = 16) -> float:
             ),
         ),
         explain=lambda: Both(
-            f"从 {right_token_probability('alone'):.1f}% 到 {right_token_probability('no_positions'):.1f}%，所有概率最多差 {furthest('no_positions'):.0e}。这个模型用 RoPE，只看距离；整行一起错开，距离没变。换成学出来的绝对位置就不行了，见下一张图。",
-            f"From {right_token_probability('alone'):.1f}% to {right_token_probability('no_positions'):.1f}%, and no probability differs by more than {furthest('no_positions'):.0e}. This model uses RoPE, which sees distances only, and a shift of the whole row leaves them. With learned absolute positions it would not do, see the next figure.",
+            f"从 {right_token_probability('alone'):.1f}% 到 {right_token_probability('no_positions'):.1f}%，所有概率最多差百万分之 {furthest('no_positions'):.1f}。这个模型用 RoPE，只看距离；整行一起错开，距离没变。换成学出来的绝对位置就不行了，见下一张图。",
+            f"From {right_token_probability('alone'):.1f}% to {right_token_probability('no_positions'):.1f}%, and no probability differs by more than {furthest('no_positions'):.1f} millionths. This model uses RoPE, which sees distances only, and a shift of the whole row leaves them. With learned absolute positions it would not do, see the next figure.",
         ),
     ),
 )
@@ -229,7 +227,7 @@ def next_after_padding(
                 repr(words.decode([top]))[1:-1],
                 f"{100 * found[setting][top].item():.1f}%",
                 f"{100 * found[setting][wanted].item():.1f}%",
-                f"{(found[setting] - found['alone']).abs().max().item():.0e}",
+                f"{furthest(setting, n_padding) / 1e6:.7f}",
             ]
         )
     return Table(
@@ -282,22 +280,21 @@ def weights_moved(kind: str, shift: int) -> float:
 def shifted_row(
     shift: Annotated[int, Slider(0, 64, label=Both("错开几个位置", "shift"))] = 16,
 ) -> list[Bars | Text]:
-    names = {"rope": "RoPE", "absolute": Both("加在嵌入上的绝对位置", "absolute, added to embeddings")}
     return [
         Bars(
             [str(position) for position in range(1, LENGTH + 1)],
             series={
-                Both("不错开", "unshifted") if kind is None else names[kind]: last_weights(kind or "absolute", shift if kind else 0)
-                for kind in (None, "absolute")
+                Both("不错开", "unshifted"): last_weights("absolute", 0),
+                Both(f"错开 {shift}", f"shifted by {shift}"): last_weights("absolute", shift),
             },
-            title=names["absolute"],
+            title=Both("位置加在嵌入上（绝对位置）", "positions added to the embeddings (absolute)"),
             x_label=Both("被看的 token", "token looked at"),
             y_label=Both("权重", "weight"),
         ),
         Text(
             Both(
-                f"绝对位置：{weights_moved('absolute', shift):.1f}% 的注意力换了地方。RoPE：{weights_moved('rope', shift):.4f}%。",
-                f"Absolute positions: {weights_moved('absolute', shift):.1f}% of the attention moved. RoPE: {weights_moved('rope', shift):.4f}%.",
+                f"绝对位置：{weights_moved('absolute', shift):.1f}% 的注意力换了地方。RoPE：{weights_moved('rope', shift):.5f}%，只是舍入。",
+                f"Absolute positions: {weights_moved('absolute', shift):.1f}% of the attention moved. RoPE: {weights_moved('rope', shift):.5f}%, mere rounding.",
             )
         ),
     ]  # fmt: skip
@@ -353,9 +350,9 @@ def waste(
     batch: Annotated[int, Choice([(1, "1"), (8, "8"), (32, "32"), (128, "128")], label=Both("几段一批", "texts in a batch"))] = 32,
 ) -> Bars:  # fmt: skip
     hows = {
-        "random": Both("随手分批，补齐", "as they come"),
-        "sorted": Both("按长度排序再分批", "sorted by length"),
-        "packed": Both("打包，2048 一行", "packed, rows of 2048"),
+        "random": Both("随手分批", "as they come"),
+        "sorted": Both("按长度排序", "sorted"),
+        "packed": Both("打包", "packed"),
     }
     return Bars(
         list(hows.values()),

@@ -37,11 +37,11 @@ def last_table(lesson, name: str, **arguments) -> list[list]:
 
 
 def test_where_the_next_token_is_read(lesson) -> None:
-    red = 3
+    orange = 1
     columns = {}
     for layout in ("left", "right", "packed"):
         rows = charts(lesson, "rectangle", layout=layout)[0]["rows"]
-        columns[layout] = [[c for c, token in enumerate(row) if token["tone"] == red] for row in rows]
+        columns[layout] = [[c for c, token in enumerate(row) if token["tone"] == orange] for row in rows]
     assert columns == {"left": [[4], [4], [4]], "right": [[3], [1], [4]], "packed": [[3, 5, 10]]}
     blocks = charts(lesson, "rectangle", layout="packed")[1]["values"]
     assert [sum(cell is not None for cell in row) for row in blocks] == [1, 2, 3, 4, 1, 2, 1, 2, 3, 4, 5]
@@ -55,7 +55,7 @@ def test_what_the_text_says_of_the_real_model(lesson) -> None:
     alone = probability("alone")
     assert alone > 70
     for right in ("left", "gathered", "no_positions"):
-        assert evaluate(lesson, "furthest", setting=right) < 1e-5
+        assert evaluate(lesson, "furthest", setting=right) < 10  # millionths
     assert probability("naive") < 0.1
     assert alone > probability("no_mask", 1) > probability("no_mask", 4) > probability("no_mask", 16)
     assert charts(lesson, "next_after_padding")[0]["rows"][0][1] == " Paris"
