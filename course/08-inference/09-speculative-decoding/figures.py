@@ -590,7 +590,7 @@ def exactness(
             label=Both("规则", "rule"),
         ),
     ] = "rule",
-    n: Annotated[int, Slider(5_000, 50_000, step=5_000, label=Both("写多少对", "pairs"))] = 50_000,
+    n: Annotated[int, Slider(2_000, 50_000, step=2_000, label=Both("写多少对", "pairs"))] = 50_000,
     seed: Annotated[int, Slider(0, 20, label=Both("随机种子", "seed"))] = 0,
 ) -> Iterator[Event]:
     rules: dict[str, Rule] = {
@@ -601,7 +601,7 @@ def exactness(
     for counts in count_pairs(rules[how], n, seed):
         total = int(counts.sum())
         yield Progress(total, n)
-        if total % 2_500 == 0 or total == n:
+        if total % 2_000 == 0 or total == n:
             probability = p_value(counts.flatten(), total * EXPECTED)
             yield Metric(Both("χ² 检验的 p 值", "p-value of the χ² test"), probability)
             yield Sample(

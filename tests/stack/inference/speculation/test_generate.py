@@ -144,7 +144,7 @@ def test_sampled_text_has_the_distribution_of_the_target(
     tally = Tally()
     drafter = ModelDrafter(markov(draft))
     written = speculative_tokens(
-        markov(target), drafter, [0], k=3, sampling=sampling, max_tokens=4_000, tally=tally
+        markov(target), drafter, [0], k=3, sampling=sampling, max_tokens=2_500, tally=tally
     )
     *tokens, _ = written
     assert 0.4 < tally.acceptance < 0.9
