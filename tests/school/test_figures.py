@@ -294,6 +294,11 @@ def test_a_lab_streams_events_and_says_that_it_is_done() -> None:
     json.dumps(events, allow_nan=False)
 
 
+def test_a_chart_is_shown_under_a_plain_name() -> None:
+    with pytest.raises(TypeError, match="the name is Both"):
+        Show(TITLE, Table(["n"], [[1]]))  # pyright: ignore[reportArgumentType]
+
+
 def test_a_failing_lab_ends_with_its_error_and_bad_arguments_are_refused_first() -> None:
     events = list(spec_of(counts).run({"fail": True}, "en"))
     assert events[-1]["event"] == "error"
