@@ -2,9 +2,9 @@
 `LLAMA_CPP_PYTHON=… make bench NAME=decode`; see `llama_cpp_peer` for the variable.
 
 All have the same weights, which the file holds in 4 bits, and write the same number of tokens greedily behind
-the same prompt, end tokens ignored. A step reads every weight once, so memory bandwidth divided by the bytes of
-the weights is the limit of any decoder that keeps them in so many bits. Perplexity says what fewer bits cost:
-of the texts of the course, read token by token, so by the kernels that decode.
+the same prompt, end tokens ignored. A step reads every weight once, so memory bandwidth divided by the bytes
+of the weights is the limit of any decoder that keeps them in so many bits. Perplexity says what fewer bits
+cost: of a lesson's text, read token by token, so by the kernels that decode.
 
 On a machine that is busy, `--threads 1 --cpu-time` compares the seconds of the processor instead.
 """
@@ -27,6 +27,7 @@ from benchmarks.harness import Row, compare, report, seconds, without_peer
 from benchmarks.llama_cpp_peer import WHY_MISSING, LlamaCpp, llama_cpp
 from teachllm.stack.data.assets import asset
 from teachllm.stack.inference import LanguageModel, generate_tokens, load_language_model
+from teachllm.stack.inference.command import Weights
 from teachllm.stack.inference.fused_llama import FusedLlama
 from teachllm.stack.models.llama import Llama
 from teachllm.stack.models.loading import load_model
@@ -36,7 +37,8 @@ from teachllm.stack.nn.kv_cache import KVCache
 MODEL = "smollm2-135m-instruct"
 PROMPT = "The history of computing began long before the first electronic machine. In the"
 PACKAGES = ("torch", "transformers", "numba")
-PEERS = {"bf16": "BF16", "int8": "Q8_0", "int4": "Q4_0"}  # ours → the numbers of llama.cpp
+THREADS = 2
+PEERS: dict[Weights, str] = {"bf16": "BF16", "int8": "Q8_0", "int4": "Q4_0"}  # ours → llama.cpp's
 LESSON = Path(__file__).parents[1] / "course/01-foundations/02-attention-and-kv-cache/lesson.en.md"
 
 
@@ -44,102 +46,106 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--text-tokens", type=int, default=800, help="for perplexity; 0 leaves it out")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     transformers.logging.set_verbosity_error()
     bandwidth = memory_bandwidth()
-    clock = time.process_time if options.cpu_time else time.perf_counter
     rows: list[Row] = []
     perplexities: dict[str, float] = {}
     peer = llama_cpp()
     with tempfile.TemporaryDirectory() as folder:
         for weights, numbers in PEERS.items():
-            ours = load_language_model(MODEL, "cpu", torch.bfloat16, weights)  # pyright: ignore[reportArgumentType]
-            prompt = ours.encode_text(PROMPT)
-            contenders = {"ours": lambda ours=ours: timed(clock, lambda: write(ours, prompt, options.tokens))}
-            if weights == "bf16":
-                theirs = reference_model(plain_model())
-                contenders["transformers"] = lambda theirs=theirs: timed(
-                    clock, lambda: write_reference(theirs, prompt, options.tokens)
-                )
+            ours = load_language_model(MODEL, "cpu", torch.bfloat16, weights)
             if peer is not None:
                 path = peer.in_numbers(asset(MODEL), numbers, Path(folder))
                 peer.ask("load", path=str(path), n_threads=options.threads, context=2048)
-                clock_name = "cpu_seconds" if options.cpu_time else "seconds"
-                contenders[f"llama.cpp {numbers}"] = lambda: peer.ask(
-                    "decode", prompt=prompt, n_tokens=options.tokens
-                )[clock_name]
-            rows += of_weights(
-                weights, ours, contenders, bandwidth, options.tokens, options.runs, options.threads
-            )
+            contenders = contenders_of(weights, ours, peer, options)
+            rows += side_by_side(weights, ours, contenders, bandwidth, options)
             if options.text_tokens:
                 text = ours.encode_text(LESSON.read_text(encoding="utf-8"))[: options.text_tokens]
                 perplexities[f"ours {weights}"] = perplexity(log_likelihoods(ours, text))
                 if peer is not None:
-                    theirs_by_token = peer.ask("log_likelihoods", tokens=text)
-                    perplexities[f"llama.cpp {numbers}"] = perplexity(theirs_by_token)
-    if peer is not None:
-        peer.__exit__()
-    report(
-        "decode",
-        rows,
-        notes=notes(options, bandwidth, perplexities, peer),
-        details={"perplexity": perplexities},
-    )
-
-
-def notes(
-    options: argparse.Namespace, bandwidth: float, perplexities: dict[str, float], peer: LlamaCpp | None
-) -> list[str]:
+                    perplexities[f"llama.cpp {numbers}"] = perplexity(
+                        peer.ask("log_likelihoods", tokens=text)
+                    )
     told = ", ".join(f"{who} {value:.3f}" for who, value in perplexities.items())
-    return [
-        f"{options.tokens} tokens behind a short prompt, reading the prompt included, batch 1, greedy; medians of "
-        f"{options.runs} runs in turns, {'processor' if options.cpu_time else 'wall-clock'} seconds",
-        f"limit: {bandwidth / 1e9:.1f} GB/s, the best of ten sums over 1 GB on {options.threads} threads, divided "
-        "by the bytes of the weights that a step reads",
+    notes = [
+        f"{options.tokens} tokens behind a short prompt, reading the prompt included, batch 1, greedy; medians "
+        f"of {options.runs} runs in turns, {'processor' if options.cpu_time else 'wall-clock'} seconds",
+        f"limit: {bandwidth / 1e9:.1f} GB/s, the best of ten sums over 1 GB on {options.threads} threads, "
+        "divided by the bytes of the weights that a step reads",
         f"perplexity of {options.text_tokens} tokens of a lesson: {told or 'left out'}",
         f"llama.cpp: {'not here' if peer is None else f'llama-cpp-python {peer.version}'}",
     ]
+    report("decode", rows, notes=notes, details={"perplexity": perplexities})
 
 
-def of_weights(
-    weights: str,
+def contenders_of(
+    weights: Weights, ours: LanguageModel, peer: LlamaCpp | None, options: argparse.Namespace
+) -> dict[str, Callable[[], float]]:
+    """By name, what writes the tokens and returns the seconds that it took."""
+    prompt = ours.encode_text(PROMPT)
+    clock = time.process_time if options.cpu_time else time.perf_counter
+
+    def timed(run: Callable[[], object]) -> float:
+        began = clock()
+        run()
+        return clock() - began
+
+    def by_llama_cpp() -> float:
+        assert peer is not None
+        answer = peer.ask("decode", prompt=prompt, n_tokens=options.tokens)
+        return answer["cpu_seconds" if options.cpu_time else "seconds"]
+
+    contenders = {"ours": lambda: timed(lambda: write(ours, prompt, options.tokens))}
+    if weights == "bf16":
+        theirs = reference_model(plain_model())
+        contenders["transformers"] = lambda: timed(lambda: write_reference(theirs, prompt, options.tokens))
+    if peer is not None:
+        contenders[f"llama.cpp {PEERS[weights]}"] = by_llama_cpp
+    return contenders
+
+
+def side_by_side(
+    weights: Weights,
     ours: LanguageModel,
     contenders: dict[str, Callable[[], float]],
     bandwidth: float,
-    n_tokens: int,
-    runs: int,
-    threads: int,
+    options: argparse.Namespace,
 ) -> list[Row]:
+    """They take turns; the first round warms up."""
     taken: dict[str, list[float]] = {name: [] for name in contenders}
-    for round_number in range(runs + 1):  # the first warms up
+    for round_number in range(options.runs + 1):
         for name, run in contenders.items():
             spent = run()
             if round_number:
                 taken[name].append(spent)
-    speed = {name: n_tokens / statistics.median(times) for name, times in taken.items()}
+    speed = {name: options.tokens / statistics.median(times) for name, times in taken.items()}
     n_bytes = bytes_read(ours)
     what = f"decode SmolLM2-135M, {weights} ({n_bytes / 1e6:.0f} MB)"
     rows = [
         compare(
-            what, speed["ours"], speed[name], name, "tokens/s", limit=bandwidth / n_bytes, threads=threads,
+            what,
+            speed["ours"],
+            speed[name],
+            name,
+            "tokens/s",
+            limit=bandwidth / n_bytes,
+            threads=options.threads,
             packages=PACKAGES,
         )
         for name in contenders
         if name != "ours"
-    ]  # fmt: skip
+    ]
     if not any(row.peer_name.startswith("llama.cpp") for row in rows):
-        rows.append(without_peer(what, speed["ours"], "llama.cpp", "tokens/s", WHY_MISSING, threads=threads))
+        missing = without_peer(
+            what, speed["ours"], "llama.cpp", "tokens/s", WHY_MISSING, threads=options.threads
+        )
+        rows.append(missing)
     return rows
-
-
-def timed(clock: Callable[[], float], run: Callable[[], object]) -> float:
-    began = clock()
-    run()
-    return clock() - began
 
 
 def bytes_read(model: LanguageModel) -> int:

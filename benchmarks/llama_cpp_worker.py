@@ -4,6 +4,7 @@ Reads a request a line from the input, as JSON, and answers each with a line of 
 """
 
 import ctypes
+import itertools
 import json
 import sys
 import time
@@ -82,7 +83,7 @@ class Model:
         """ln p of every token but the first, read one by one."""
         self.forget()
         found = []
-        for token, following in zip(tokens[:-1], tokens[1:], strict=True):
+        for token, following in itertools.pairwise(tokens):
             logits = self.read([token]).astype(np.float64)
             highest = logits.max()
             found.append(float(logits[following] - highest - np.log(np.exp(logits - highest).sum())))

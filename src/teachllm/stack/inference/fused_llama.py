@@ -27,7 +27,8 @@ from teachllm.stack.nn.kv_cache import CacheView
 from teachllm.stack.nn.positions import rope_frequencies
 from teachllm.stack.quantization.packing import Packed
 
-MOST_ROWS = 8  # of a step; with more, PyTorch's matrix products are faster
+# Rows of a step: with more, PyTorch's matrix products are faster, which read bfloat16.
+MOST_ROWS: dict[Kind, int] = {"float32": 8, "bfloat16": 8, "int8": 64, "int4": 64, "int4_minima": 64}
 
 
 def why_not(model: nn.Module) -> str | None:
@@ -80,7 +81,7 @@ class FusedLlama(Llama):
         self, tokens: Int[Tensor, "batch length"], cache: CacheView | None = None
     ) -> Float[Tensor, "batch length d_model"]:
         placement = None
-        if tokens.shape[0] == 1 and tokens.shape[1] <= MOST_ROWS and not self._is_watched():
+        if tokens.shape[0] == 1 and tokens.shape[1] <= MOST_ROWS[self._step.kind] and not self._is_watched():
             placement = cache.placement(tokens.shape[1]) if isinstance(cache, Placed) else None
         if cache is None or placement is None or not self._can_read(placement):
             return super().features(tokens, cache)
@@ -114,7 +115,7 @@ class FusedHead(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         n_rows = x.numel() // x.shape[-1]
-        if not 0 < n_rows <= MOST_ROWS or torch.is_grad_enabled() or x.device.type != "cpu":
+        if not 0 < n_rows <= MOST_ROWS[self.kind] or torch.is_grad_enabled() or x.device.type != "cpu":
             return F.linear(x.to(self.weight.dtype), self.weight).float()
         vocab, columns = self.weight.shape
         rows = self._matrix.shape[0] * (1 if self._packed is None else ROWS)

@@ -35,6 +35,7 @@ from teachllm.stack.nn.fast.vectors import (
     lower_nibbles,
     multiply,
     multiply_add,
+    store_float,
     store_floats,
     total,
     upper_bfloats,
@@ -70,18 +71,6 @@ def _copy(source, n, target):  # type: ignore[no-untyped-def]
 
 
 @_kernel
-def _float32_rows(weights, first, n_rows, columns, x, out):  # type: ignore[no-untyped-def]
-    result = array(out, (n_rows,), np.float32)
-    for row in range(n_rows):
-        at = weights + (first + row) * columns * 4
-        a, b = all_floats(np.float32(0)), all_floats(np.float32(0))
-        for column in range(0, columns * 4, COLUMNS * 4):
-            a = multiply_add(load_floats(at + column), load_floats(x + column), a)
-            b = multiply_add(load_floats(at + column + 64), load_floats(x + column + 64), b)
-        result[row] = total(a) + total(b)
-
-
-@_kernel
 def _even_and_odd(source, n, target):  # type: ignore[no-untyped-def]
     """In each 32 numbers, first the even ones: a vector of weights holds pairs, and splits into these."""
     numbers, split = array(source, (n // 32, 16, 2), np.float32), array(target, (n // 32, 2, 16), np.float32)
@@ -91,17 +80,59 @@ def _even_and_odd(source, n, target):  # type: ignore[no-untyped-def]
             split[group, 1, pair] = numbers[group, pair, 1]
 
 
-@_kernel
-def _bfloat16_rows(weights, first, n_rows, columns, x, out):  # type: ignore[no-untyped-def]
-    result = array(out, (n_rows,), np.float32)
-    for row in range(n_rows):
-        at = weights + (first + row) * columns * 2
-        a, b = all_floats(np.float32(0)), all_floats(np.float32(0))
-        for column in range(0, columns * 2, COLUMNS * 2):
-            pairs = load_integers(at + column)
-            a = multiply_add(lower_bfloats(pairs), load_floats(x + 2 * column), a)
-            b = multiply_add(upper_bfloats(pairs), load_floats(x + 2 * column + 64), b)
-        result[row] = total(a) + total(b)
+@numba.njit(forceinline=True)
+def _float32_weights(at):  # type: ignore[no-untyped-def]
+    return load_floats(at), load_floats(at + 64)
+
+
+@numba.njit(forceinline=True)
+def _bfloat16_weights(at):  # type: ignore[no-untyped-def]
+    pairs = load_integers(at)
+    return lower_bfloats(pairs), upper_bfloats(pairs)
+
+
+def _plain(weights_at: Any, size: int) -> tuple[Any, Any]:
+    """Rows times one vector, and times four, for weights of `size` bytes. A row lies in one piece in memory;
+    its sums stand across a vector until its end.
+    """
+    step = size * COLUMNS
+
+    @_kernel
+    def one(weights, first, n_rows, columns, x, x_stride, out, out_stride):  # type: ignore[no-untyped-def]
+        for row in range(n_rows):
+            at, x_at = weights + (first + row) * columns * size, x
+            a, b = all_floats(np.float32(0)), all_floats(np.float32(0))
+            for _ in range(columns // COLUMNS):
+                w, v = weights_at(at)
+                a = multiply_add(w, load_floats(x_at), a)
+                b = multiply_add(v, load_floats(x_at + 64), b)
+                at, x_at = at + step, x_at + 128
+            store_float(out + 4 * row, total(a) + total(b))
+
+    @_kernel
+    def four(weights, first, n_rows, columns, x, x_stride, out, out_stride):  # type: ignore[no-untyped-def]
+        for row in range(n_rows):
+            at, x0 = weights + (first + row) * columns * size, x
+            x1, x2, x3 = x0 + x_stride, x0 + 2 * x_stride, x0 + 3 * x_stride
+            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = all_floats(np.float32(0))
+            for column in range(0, columns // COLUMNS * 128, 128):
+                w, v = weights_at(at)
+                a0 = multiply_add(w, load_floats(x0 + column), a0)
+                a1 = multiply_add(w, load_floats(x1 + column), a1)
+                a2 = multiply_add(w, load_floats(x2 + column), a2)
+                a3 = multiply_add(w, load_floats(x3 + column), a3)
+                b0 = multiply_add(v, load_floats(x0 + column + 64), b0)
+                b1 = multiply_add(v, load_floats(x1 + column + 64), b1)
+                b2 = multiply_add(v, load_floats(x2 + column + 64), b2)
+                b3 = multiply_add(v, load_floats(x3 + column + 64), b3)
+                at += step
+            result = out + 4 * row
+            store_float(result, total(a0) + total(b0))
+            store_float(result + out_stride, total(a1) + total(b1))
+            store_float(result + 2 * out_stride, total(a2) + total(b2))
+            store_float(result + 3 * out_stride, total(a3) + total(b3))
+
+    return one, four
 
 
 # Quantized ----------------------------------------------------------------------------------------------
@@ -126,60 +157,83 @@ def _quantize(source, n, target):  # type: ignore[no-untyped-def]
         array(target + group * GROUP_BYTES + 36, (1,), np.int32)[0] = together
 
 
-@_kernel
-def _int8_rows(weights, first, n_rows, columns, x, out):  # type: ignore[no-untyped-def]
-    at = weights + first // ROWS * (columns // COLUMNS) * 544
-    for row in range(0, n_rows, ROWS):
-        sums = all_floats(np.float32(0))
-        for group in range(x, x + columns // COLUMNS * GROUP_BYTES, GROUP_BYTES):
-            # (code - 128) · x summed is code · x summed, less 128 times the sum of x.
-            products = all_integers(np.int32(-128 * load_word(group + 36)))
-            for i in range(8):
-                x4 = all_integers(load_word(group + 4 * i))
-                products = dot4(products, load_integers(at + 32 + 64 * i), x4)
-            scale = multiply(load_halves(at), all_floats(load_float(group + 32)))
-            sums = multiply_add(as_floats(products), scale, sums)
-            at += 544
-        store_floats(out + 4 * row, sums)
+@numba.njit(forceinline=True)
+def _words(group, i):  # type: ignore[no-untyped-def]
+    """Columns 4i … 4i + 3 of a prepared group, for 16 rows."""
+    return all_integers(load_word(group + 4 * i))
 
 
 @numba.njit(forceinline=True)
-def _int4_products(products, codes, group):  # type: ignore[no-untyped-def]
-    """A byte holds a column of the group's first half in its lower bits, and one of the second half."""
-    for i in range(4):
-        both = load_integers(codes + 64 * i)
-        products = dot4(products, lower_nibbles(both), all_integers(load_word(group + 4 * i)))
-        products = dot4(products, upper_nibbles(both), all_integers(load_word(group + 16 + 4 * i)))
-    return products
+def _int8_codes(codes, i):  # type: ignore[no-untyped-def]
+    """Of 16 rows, four columns of a block's first half, and four of its second: from 4i and 16 + 4i."""
+    return load_integers(codes + 64 * i), load_integers(codes + 256 + 64 * i)
 
 
-@_kernel
-def _int4_rows(weights, first, n_rows, columns, x, out):  # type: ignore[no-untyped-def]
-    at = weights + first // ROWS * (columns // COLUMNS) * 288
-    for row in range(0, n_rows, ROWS):
-        sums = all_floats(np.float32(0))
-        for group in range(x, x + columns // COLUMNS * GROUP_BYTES, GROUP_BYTES):
-            products = all_integers(np.int32(-8 * load_word(group + 36)))
-            products = _int4_products(products, at + 32, group)
-            scale = multiply(load_halves(at), all_floats(load_float(group + 32)))
-            sums = multiply_add(as_floats(products), scale, sums)
-            at += 288
-        store_floats(out + 4 * row, sums)
+@numba.njit(forceinline=True)
+def _int4_codes(codes, i):  # type: ignore[no-untyped-def]
+    """The same: a byte holds a column of the first half in its lower bits, one of the second in its upper."""
+    both = load_integers(codes + 64 * i)
+    return lower_nibbles(both), upper_nibbles(both)
 
 
-@_kernel
-def _int4_minima_rows(weights, first, n_rows, columns, x, out):  # type: ignore[no-untyped-def]
-    at = weights + first // ROWS * (columns // COLUMNS) * 320
-    for row in range(0, n_rows, ROWS):
-        sums = all_floats(np.float32(0))
-        for group in range(x, x + columns // COLUMNS * GROUP_BYTES, GROUP_BYTES):
-            x_scale = load_float(group + 32)
-            products = _int4_products(all_integers(np.int32(0)), at + 64, group)
-            sums = multiply_add(as_floats(products), multiply(load_halves(at), all_floats(x_scale)), sums)
-            x_sum = all_floats(x_scale * np.float32(load_word(group + 36)))
-            sums = multiply_add(load_halves(at + 32), x_sum, sums)
-            at += 320
-        store_floats(out + 4 * row, sums)
+def _quantized(kind: Kind) -> tuple[Any, Any]:
+    """16 rows at a time, times one vector and times four; sums of different rows stand in one vector."""
+    size, zero, has_minima = BLOCK_BYTES[kind], ZERO.get(kind, 0), kind == "int4_minima"
+    codes_at = _int8_codes if kind == "int8" else _int4_codes
+    head = 4 * ROWS if has_minima else 2 * ROWS
+
+    @numba.njit(forceinline=True)
+    def start(group):  # type: ignore[no-untyped-def]
+        """(code - zero) · x, summed, is code · x, summed, less zero times the sum of x."""
+        return all_integers(np.int32(-zero * load_word(group + 36)))
+
+    @numba.njit(forceinline=True)
+    def scaled(products, at, group, sums):  # type: ignore[no-untyped-def]
+        scale = load_float(group + 32)
+        sums = multiply_add(as_floats(products), multiply(load_halves(at), all_floats(scale)), sums)
+        if has_minima:
+            x_sum = all_floats(scale * np.float32(load_word(group + 36)))
+            sums = multiply_add(load_halves(at + 2 * ROWS), x_sum, sums)
+        return sums
+
+    @_kernel
+    def one(weights, first, n_rows, columns, x, x_stride, out, out_stride):  # type: ignore[no-untyped-def]
+        at = weights + first // ROWS * (columns // COLUMNS) * size
+        for row in range(0, n_rows, ROWS):
+            sums = all_floats(np.float32(0))
+            for group in range(x, x + columns // COLUMNS * GROUP_BYTES, GROUP_BYTES):
+                products = start(group)
+                for i in range(4):
+                    left, right = codes_at(at + head, i)
+                    products = dot4(dot4(products, left, _words(group, i)), right, _words(group, i + 4))
+                sums = scaled(products, at, group, sums)
+                at += size
+            store_floats(out + 4 * row, sums)
+
+    @_kernel
+    def four(weights, first, n_rows, columns, x, x_stride, out, out_stride):  # type: ignore[no-untyped-def]
+        at = weights + first // ROWS * (columns // COLUMNS) * size
+        for row in range(0, n_rows, ROWS):
+            s0 = s1 = s2 = s3 = all_floats(np.float32(0))
+            for g0 in range(x, x + columns // COLUMNS * GROUP_BYTES, GROUP_BYTES):
+                g1, g2, g3 = g0 + x_stride, g0 + 2 * x_stride, g0 + 3 * x_stride
+                p0, p1, p2, p3 = start(g0), start(g1), start(g2), start(g3)
+                for i in range(4):
+                    left, right = codes_at(at + head, i)
+                    p0 = dot4(dot4(p0, left, _words(g0, i)), right, _words(g0, i + 4))
+                    p1 = dot4(dot4(p1, left, _words(g1, i)), right, _words(g1, i + 4))
+                    p2 = dot4(dot4(p2, left, _words(g2, i)), right, _words(g2, i + 4))
+                    p3 = dot4(dot4(p3, left, _words(g3, i)), right, _words(g3, i + 4))
+                s0, s1 = scaled(p0, at, g0, s0), scaled(p1, at, g1, s1)
+                s2, s3 = scaled(p2, at, g2, s2), scaled(p3, at, g3, s3)
+                at += size
+            result = out + 4 * row
+            store_floats(result, s0)
+            store_floats(result + out_stride, s1)
+            store_floats(result + 2 * out_stride, s2)
+            store_floats(result + 3 * out_stride, s3)
+
+    return one, four
 
 
 # One name for all: the first argument, constant in a kernel, is the kind's place in KINDS ----------------
@@ -190,12 +244,19 @@ def _prepare_of(kind: int) -> Any:
 
 
 def _product_of(kind: int) -> Any:
-    rows = (_float32_rows, _bfloat16_rows, _int8_rows, _int4_rows, _int4_minima_rows)[kind]
+    plain = {"float32": (_float32_weights, 4), "bfloat16": (_bfloat16_weights, 2)}
+    name = KINDS[kind]
+    one, four = _plain(*plain[name]) if name in plain else _quantized(name)
 
     @_kernel
     def for_every_vector(weights, first, n_rows, columns, n_vectors, x, x_stride, out, out_stride):  # type: ignore[no-untyped-def]
-        for vector in range(n_vectors):
-            rows(weights, first, n_rows, columns, x + vector * x_stride, out + vector * out_stride)
+        done = 0
+        while n_vectors - done >= 4:
+            four(weights, first, n_rows, columns, x, x_stride, out, out_stride)
+            x, out, done = x + 4 * x_stride, out + 4 * out_stride, done + 4
+        while done < n_vectors:
+            one(weights, first, n_rows, columns, x, x_stride, out, out_stride)
+            x, out, done = x + x_stride, out + out_stride, done + 1
 
     return for_every_vector
 

@@ -134,6 +134,14 @@ def load_float(typingctx, address):
 
 
 @intrinsic
+def store_float(typingctx, address, number):
+    def generate(context, builder, signature, arguments):
+        builder.store(arguments[1], builder.inttoptr(arguments[0], _f32.as_pointer()), align=1)
+
+    return types.void(types.int64, types.float32), generate
+
+
+@intrinsic
 def store_floats(typingctx, address, vector):
     def generate(context, builder, signature, arguments):
         pointer = builder.inttoptr(arguments[0], _vector(_f32).as_pointer())
