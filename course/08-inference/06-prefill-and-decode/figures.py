@@ -374,31 +374,36 @@ def without_mask(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return scaled_dot_product_attention(q, repeat_kv_heads(k, group), repeat_kv_heads(v, group))
 
 
+@torch.inference_mode()
+def after_each_block(tokens: list[int], cache: KVCache) -> Tensor:
+    """What the model's blocks write, (layer, position, d_model). Without hooks: figures share the model."""
+    llama = model()
+    at = cache.positions(len(tokens))
+    cos, sin = llama.rope_cos[at], llama.rope_sin[at]
+    x, written = llama.embedding(torch.tensor([tokens])), []
+    for block in llama.blocks:
+        x = block(x, cos, sin, cache)
+        written.append(x[0])
+    cache.advance(len(tokens))
+    return torch.stack(written)
+
+
 @functools.lru_cache(maxsize=8)
 def residuals(text: str, masked: bool) -> tuple[Tensor, Tensor, int]:
-    """After each block: the vectors of the last two positions of the text, and of the token decoded next,
-    (layer, d_model) each; and that token's favourite successor. The text is read in one prefill.
+    """After each block: the vectors of the prefill, (layer, position, d_model), which reads all tokens but one;
+    of the last one, which is decoded, (layer, d_model); and the most probable token after it.
     """
-    llama, ids = model(), tokenizer().encode(text)[:64]
-    kept: list[Tensor] = []
-    hooks = [
-        block.register_forward_hook(lambda _m, _i, out: kept.append(out[0, -1])) for block in llama.blocks
-    ]
-    cache = KVCache.for_model(llama.config, len(ids))
-    try:
-        with torch.inference_mode():
-            if masked:
-                llama(torch.tensor([ids[:-1]]), cache)
-            else:
-                with use_attention(without_mask):
-                    llama(torch.tensor([ids[:-1]]), cache)
-            prompt = torch.stack(kept)
-            kept.clear()
-            logits = llama(torch.tensor([ids[-1:]]), cache)[0, -1]
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return prompt, torch.stack(kept), int(logits.argmax())
+    ids = tokenizer().encode(text)[:64]
+    cache = KVCache.for_model(config(), len(ids))
+    if masked:
+        prefilled = after_each_block(ids[:-1], cache)
+    else:
+        with use_attention(without_mask):
+            prefilled = after_each_block(ids[:-1], cache)
+    decoded = after_each_block(ids[-1:], cache)[:, 0]
+    with torch.inference_mode():
+        logits = model().head(model().norm(decoded[-1]))
+    return prefilled, decoded, int(logits.argmax())
 
 
 SMALLEST = 1e-8  # what is drawn for 0 on a logarithmic axis
@@ -407,33 +412,17 @@ SENTENCE = "The capital of France is Paris. The capital of Italy is"
 
 def relative_errors(text: str) -> tuple[list[float], list[float]]:
     """After each layer: of the last position of the prefill, and of the token decoded behind it."""
-    right, wrong = residuals(text, True), residuals(text, False)
-    return tuple(
-        ((mine - theirs).norm(dim=-1) / mine.norm(dim=-1)).tolist()
-        for mine, theirs in zip(right[:2], wrong[:2], strict=True)
-    )  # pyright: ignore[reportReturnType]
+    (prefilled, decoded, _), (prefilled_wrong, decoded_wrong, _) = (
+        residuals(text, masked) for masked in (True, False)
+    )
+    pairs = ((prefilled[:, -1], prefilled_wrong[:, -1]), (decoded, decoded_wrong))
+    last, next_one = (((mine - theirs).norm(dim=-1) / mine.norm(dim=-1)).tolist() for mine, theirs in pairs)
+    return last, next_one
 
 
-@functools.lru_cache(maxsize=2)
 def position_norms(masked: bool) -> Tensor:
-    """Lengths of the vectors after each block, (layer, position), of a prefill of the sentence."""
-    llama, norms = model(), []
-    hooks = [
-        block.register_forward_hook(lambda _m, _i, out: norms.append(out[0].norm(dim=-1)))
-        for block in llama.blocks
-    ]
-    ids = torch.tensor([tokenizer().encode(SENTENCE)])
-    try:
-        with torch.inference_mode():
-            if masked:
-                llama(ids)
-            else:
-                with use_attention(without_mask):
-                    llama(ids)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return torch.stack(norms)
+    """Lengths of the vectors after each block of the sentence's prefill, (layer, position)."""
+    return residuals(SENTENCE, masked)[0].norm(dim=-1)
 
 
 @value
