@@ -98,8 +98,10 @@ def play(
     """Let the real scheduler plan until all are answered; only the model is left out. Static batches: nobody
     is let in before everyone of the batch is done.
     """
-    config = EngineConfig(max_batch_tokens=max(budget, slots), max_running=slots, n_blocks=n_blocks)
-    scheduler = Scheduler(BlockPool(n_blocks, config.block_size, prefix_caching=False), config)
+    scheduler = Scheduler(
+        BlockPool(n_blocks, prefix_caching=False),
+        EngineConfig(max_batch_tokens=max(budget, slots), max_running=slots, n_blocks=n_blocks),
+    )
     by_name = {ask.name: ask for ask in asks}
     ahead = sorted(asks, key=lambda ask: ask.arrives)
     jobs: dict[str, Job] = {}
@@ -194,17 +196,17 @@ def total_tokens() -> int:
     title=Both("每一步，谁占着哪个位子", "Who is in which slot at each step"),
     predict=Predict(
         Both(
-            "8 个请求，答案长 2、7、3、5、1、4、6、2 个 token，4 个位子，先到先服务，静态批：前 4 个一批，后 4 个一批。位子有百分之几的时间在干有用的活？",
-            "8 requests with answers of 2, 7, 3, 5, 1, 4, 6 and 2 tokens, 4 slots, static batches in order of arrival: the first 4, then the other 4. What share of the slots' time is useful work?",
+            f"图里是静态批，{steps('static')} 步。换成连续批处理，同样的 8 个请求、4 个位子，要几步？",
+            f"These are static batches, {steps('static')} steps. How many steps do the same 8 requests take in 4 slots with continuous batching?",
         ),
-        low=0,
-        high=100,
-        unit="%",
+        low=6,
+        high=16,
         step=1,
-        answer=lambda: 100 * utilization("static"),
+        tolerance=0.5,
+        answer=lambda: steps("continuous"),
         explain=lambda: Both(
-            f"{utilization('static'):.0%}。一批要等最长的那个：第一批 7 步，第二批 6 步，一共 {steps('static')} 步乘 4 个位子，有用的只有 {sum(OUTPUTS)} 格。",
-            f"{utilization('static'):.0%}. A batch waits for its longest: 7 steps, then 6, so {steps('static')} steps of 4 slots, of which {sum(OUTPUTS)} are useful.",
+            f"{steps('continuous')} 步。{sum(OUTPUTS)} 个 token、4 个位子，至少要 8 步；最后没有人可换了，所以还空着几格。",
+            f"{steps('continuous')}. {sum(OUTPUTS)} tokens in 4 slots take at least 8 steps; at the end nobody is left to come in, so some cells stay empty.",
         ),
     ),
 )
@@ -283,8 +285,8 @@ def gets(name: str, budget: int, step: int) -> int:
     title=Both("一步的计划：已经算了多少，还想算多少", "The plan of a step: computed, and wanted"),
     predict=Predict(
         Both(
-            "预算 16 个 token。第 2 步：A、B 各想要 1 个（刚写出的那个），C 的提示 30 个 token 里还有 27 个没读。C 得到几个？",
-            "A budget of 16 tokens. At step 2, A and B want 1 each, the one they have just written, and of C's prompt 27 of 30 tokens are unread. How many does C get?",
+            "图里是第 1 步，预算 16 个 token。到了第 2 步，A、B 各想要 1 个（刚写出的那个），C 的提示还有 27 个没读。C 得到几个？",
+            "This is step 1, with a budget of 16 tokens. At step 2, A and B want 1 each, the one they have just written, and 27 tokens of C's prompt are unread. How many does C get?",
         ),
         low=0,
         high=16,
@@ -297,14 +299,16 @@ def gets(name: str, budget: int, step: int) -> int:
     ),
 )
 def plan_of_a_step(
-    step: Annotated[int, Slider(1, 14, label=Both("第几步", "step"))] = 2,
-    budget: Annotated[int, Slider(5, 64, label=Both("预算", "budget"), unit="token")] = 16,
+    step: Annotated[int, Slider(1, 14, label=Both("第几步", "step"))] = 1,
+    budget: Annotated[int, Slider(5, 72, label=Both("预算", "budget"), unit="token")] = 16,
 ) -> list[Table | Bars | Text]:
     rows = plan_table(budget, step)
     told = play(CROWD, budget=budget, slots=5)
     step = min(step, len(told.shapes))
-    prefill = [sum(n for _, _, n in shape if n > 1) for shape in told.shapes]
-    decode = [sum(n for _, _, n in shape if n == 1) for shape in told.shapes]
+    so_far = told.plans[:step]
+    decode = [sum(row.is_decode for row in plan.rows) for plan in so_far]
+    tokens = [sum(len(row.tokens) for row in plan.rows) for plan in so_far]
+    prefill = [n - ones for n, ones in zip(tokens, decode, strict=True)]
     used = sum(new for *_, new in rows)
     return [
         Table(
@@ -317,7 +321,7 @@ def plan_of_a_step(
             [list(row) for row in rows],
         ),
         Bars(
-            [str(i) for i in range(1, len(told.shapes) + 1)],
+            [str(i) for i in range(1, step + 1)],
             series={Both("提示的块", "chunks of prompts"): prefill, Both("刚写出的", "just written"): decode},
             x_label=Both("步", "step"),
             y_label="token",
@@ -334,7 +338,7 @@ def plan_of_a_step(
 
 # ---------------------------------------------------------------- which operations can be batched
 
-ROW = (("A", ("今天", "天气", "怎么样")), ("B", ("很",)), ("C", ("从前", "有", "座")))
+ROW = (("A", range(3)), ("B", range(40, 41)), ("C", range(7, 10)))  # where each new token stands in its text
 
 
 @figure(title=Both("一行 token，三个请求", "One row of tokens, three requests"))
@@ -352,9 +356,13 @@ def one_row(
 ) -> list[Tokens | Text]:
     one_group = what == "linear"
     tokens = [
-        Token(text, tone=1 if one_group else 1 + 2 * i, note=f"{name}")
-        for i, (name, texts) in enumerate(ROW)
-        for text in texts
+        Token(
+            f"{name}{position}",
+            tone=1 if one_group else 1 + 2 * i,
+            note=Both(f"{name} 的第 {position} 个位置", f"position {position} of {name}"),
+        )
+        for i, (name, positions) in enumerate(ROW)
+        for position in positions
     ]
     n = len(tokens)
     said = (
@@ -401,21 +409,21 @@ def steps_for_all(how: str, max_tokens: int = 256, mean: int = 40) -> int:
     return len(reserved_and_needed(max_tokens, mean)[0 if how == "reserved" else 1].shapes)
 
 
-GUESSES = (4, 9, 17, 24)
+GUESSES = (4, 9, 13, 22)
 
 
 @figure(
     title=Both("先占满 max_tokens，还是用多少拿多少", "Reserve max_tokens, or take what is needed"),
     predict=Predict(
         Both(
-            "显存放得下 1280 个 token。每个请求提示 32 个 token，max_tokens 写 256，实际平均只写 40 来个。按最坏情况预留，同时能跑几个？",
-            "Memory holds 1280 tokens. Each prompt has 32 tokens, max_tokens is 256, and an answer really has some 40 on average. Reserving for the worst case, how many requests can run at once?",
+            "显存放得下 1280 个 token，每个请求提示 32 个。把 max_tokens 改成 64，按最坏情况预留，同时能跑几个？",
+            "Memory holds 1280 tokens, and each prompt has 32. With max_tokens at 64 and reservations for the worst case, how many can run at once?",
         ),
         choices=[Both.same(str(guess)) for guess in GUESSES],
-        answer=lambda: GUESSES.index(together("reserved")),
+        answer=lambda: GUESSES.index(together("reserved", max_tokens=64)),
         explain=lambda: Both(
-            f"1280 ÷ (32 + 256)，只有 {together('reserved')} 个。用多少拿多少，最多有 {together('needed')} 个一起跑。",
-            f"1280 ÷ (32 + 256): only {together('reserved')}. Taking blocks as needed, up to {together('needed')} run together.",
+            f"1280 ÷ (32 + 64)，{together('reserved', max_tokens=64)} 个。max_tokens 越贴近实际，预留越不亏；可是谁也不知道自己会写多长。",
+            f"1280 ÷ (32 + 64) gives {together('reserved', max_tokens=64)}. The closer max_tokens is to the truth, the less is lost; but nobody knows how long an answer will be.",
         ),
     ),
 )
