@@ -8,6 +8,7 @@ from typing import Any
 
 import openai
 import pytest
+import torch
 
 from teachllm.stack.inference import LanguageModel, Sampling, generate
 
@@ -143,8 +144,6 @@ def test_logprobs_of_chat(client: openai.OpenAI, tiny: LanguageModel) -> None:
 
 
 def _first_logprob(tiny: LanguageModel) -> float:
-    import torch
-
     with torch.inference_mode():
         logits = tiny.model(torch.tensor([prompt_of(tiny)]), None, last_only=True)[0, -1]
     return float(logits.float().log_softmax(-1).max())
@@ -215,6 +214,11 @@ def test_a_forced_call_always_fits_its_schema(client: openai.OpenAI) -> None:
         model="tiny", messages=USER, tools=[WEATHER], tool_choice="required", seed=1, max_tokens=300
     )
     assert answer.choices[0].finish_reason == "tool_calls"
+    free = client.chat.completions.create(messages=USER, tools=[WEATHER], **GREEDY)
+    assert answer.usage is not None
+    assert free.usage is not None
+    # The mark that opens a call, and a line break, stand in the prompt.
+    assert answer.usage.prompt_tokens == free.usage.prompt_tokens + 2
 
 
 def test_a_forced_call_in_a_stream(client: openai.OpenAI) -> None:
@@ -250,6 +254,19 @@ def test_a_model_that_chooses_to_call(reciting: Callable[..., LanguageModel], ru
         assert (call.function.name, json.loads(call.function.arguments)) == ("clock", {"zone": "巴黎"})
         assert (answer.choices[0].message.content or "").strip() == "I look."
         assert answer.choices[0].finish_reason == "tool_calls"
+        twice = said + said.removeprefix("I look.")
+        serving = server.serving.language_model
+        serving.model.recited = torch.tensor(
+            [*serving.tokenizer.encode(twice, special="all"), *serving.end_tokens]
+        )
+        chunks = client.chat.completions.create(
+            messages=USER, tools=[CLOCK], stream=True, **{**GREEDY, "max_tokens": 199}
+        )
+        deltas = [chunk.choices[0].delta for chunk in chunks]
+        assert [one.index for delta in deltas for one in delta.tool_calls or []] == [0, 1]
+        one_only: Any = {**GREEDY, "max_tokens": 199, "parallel_tool_calls": False}
+        single = client.chat.completions.create(messages=USER, tools=[CLOCK], **one_only)
+        assert len(single.choices[0].message.tool_calls or []) == 1
         # The result goes back under the call's id, and the conversation goes on.
         follow_up: Any = [
             *USER,

@@ -88,7 +88,6 @@ class Answering:
                 yield self._question.choices[index].take(output)
         finally:
             await outputs.aclose()
-            self.cancel()
             self._metrics.duration.observe(time.perf_counter() - self._began)
 
     async def _next(self, outputs: AsyncGenerator[tuple[int, Output]]) -> tuple[int, Output] | None:

@@ -68,10 +68,7 @@ class Gate:
             )
         origin = headers.get("origin")
         if origin is not None and origin.lower() != f"http://{hosts[0].lower()}":
-            return ApiError(
-                403,
-                f"web pages of {origin[:80]} may not use this server; start it with an API key to allow them",
-            )
+            return ApiError(403, f"web pages of {origin[:80]} may not use this server")
         return None
 
     def _is_ours(self, host: str) -> bool:
