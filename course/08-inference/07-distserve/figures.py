@@ -54,6 +54,7 @@ from teachllm.stack.inference.simulation.policy import chunked, mixed, prompts_f
 from teachllm.stack.inference.simulation.profiles import (
     A100,
     A100_DATA_SHEET,
+    H100,
     OPT_13B,
     published_a100_steps,
 )
@@ -72,30 +73,35 @@ from teachllm.stack.models.presets import PRESETS
 COST = StepTimes(OPT_13B, A100)
 PROMPT, ANSWER = 512, 64
 OBJECTIVES = Objectives(ttft=0.4, tpot=0.04)
-NVLINK = A100.link
 
-TOGETHER = Pool(COST, prompts_first(2048))
-CHUNKED = Pool(COST, chunked(256))
 PREFILL = Pool(COST, prompts_only(PROMPT))
 DECODE = Pool(COST, chunked(512))
 
 
-def pools(system: str) -> tuple[Pool, ...]:
+def pools(system: str, times: StepTimes = COST) -> tuple[Pool, ...]:
     """``together``, ``chunked``, or ``2P1D``: so many devices for prefill and for decoding."""
-    if system in ("together", "chunked"):
-        return (TOGETHER if system == "together" else CHUNKED,)
-    n_prefill, n_decode = int(system[0]), int(system[2])
-    return (Pool(COST, PREFILL.policy, n_prefill), Pool(COST, DECODE.policy, n_decode))
+    if system == "together":
+        return (Pool(times, prompts_first(2048)),)
+    if system == "chunked":
+        return (Pool(times, chunked(256)),)
+    return (Pool(times, prompts_only(PROMPT), int(system[0])), Pool(times, chunked(512), int(system[2])))
 
 
 def devices(system: str) -> int:
     return sum(pool.n_devices for pool in pools(system))
 
 
-def served(system: str, rate: float, n: int, prompt: int = PROMPT, answer: int = ANSWER) -> Outcome:
+def served(
+    system: str,
+    rate: float,
+    n: int,
+    prompt: int = PROMPT,
+    answer: int = ANSWER,
+    times: StepTimes = COST,
+) -> Outcome:
     """`n` requests, `rate` a second for all devices of the system together."""
     requests = poisson_arrivals(rate, n, constant(prompt), constant(answer))
-    return simulate(requests, *pools(system), link=NVLINK)
+    return simulate(requests, *pools(system, times), link=times.device.link)
 
 
 SYSTEMS: dict[str, Both] = {
@@ -616,6 +622,7 @@ def goodput_search(
     max_tpot: Annotated[
         int, Slider(25, 200, step=5, label=Both("每 token 目标", "objective of a token"), unit="ms")
     ] = 40,
+    device: Annotated[str, Choice([("A100", "A100"), ("H100", "H100")], label=Both("卡", "device"))] = "A100",
     n: Annotated[
         int, Slider(100, 600, step=100, label=Both("每次模拟的请求", "requests a simulation"))
     ] = 300,
@@ -629,12 +636,13 @@ def goodput_search(
         "3P1D": Both("分开，3 和 1", "apart, 3 and 1"),
     }
     found: dict[str, float] = {}
+    times = replace(COST, device={"A100": A100, "H100": H100}[device])
     steps, done = 7, 0
     for system in systems:
-        low, high = 0.0, 16.0
+        low, high = 0.0, 16.0 if device == "A100" else 32.0
         for _ in range(steps):
             rate = (low + high) / 2
-            jobs = served(system, rate * devices(system), n, prompt, answer).jobs
+            jobs = served(system, rate * devices(system), n, prompt, answer, times).jobs
             share = attainment(jobs, objectives)
             low, high = (rate, high) if share >= 0.9 else (low, rate)
             done += 1

@@ -124,6 +124,7 @@ def test_a_pipeline_decodes_twice_as_many_texts_at_no_more_seconds_a_token() -> 
     two = simulate(arrivals, Pool(replace(BY_HAND, pipeline_stages=2), mixed()))
     assert tpots(one.jobs).max() == pytest.approx(1)
     assert tpots(two.jobs).max() == pytest.approx(1, rel=0.06)
+    assert bubble_share(two.workers[0].steps) < 0.1  # both stages have something to do
 
 
 def small(n_blocks: int) -> StepTimes:

@@ -36,9 +36,8 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A cache that was copied: seconds from `begun` to `ended`, `n_bytes`, and since when it `waited`."""
+    """A cache of `n_bytes` that was copied, from `begun` to `ended`, seconds since the beginning."""
 
-    waited_since: float
     begun: float
     ended: float
     n_bytes: int
@@ -99,7 +98,7 @@ class _Simulation:
         self.decode_workers = _workers("decode", decode) if decode else ()
         self.link, self.dispatch, self.dispatch_decode = link, dispatch, dispatch_decode
         self.link_free = dict.fromkeys(self.workers, 0.0)
-        self.origin: dict[Job, tuple[Worker, int, float]] = {}  # where its cache lies, blocks, since when
+        self.origin: dict[Job, tuple[Worker, int]] = {}  # where its cache lies, in how many blocks
         self.transfers: list[Transfer] = []
         self.events: list[tuple[float, int, Callable[[float], None]]] = []
         self.changed: dict[
@@ -147,7 +146,7 @@ class _Simulation:
             for job in step.sampled:
                 if not job.done:
                     receiver = self.dispatch_decode(self.decode_workers)
-                    self.origin[job] = (worker, worker.let_go(job), now)
+                    self.origin[job] = (worker, worker.let_go(job))
                     receiver.inbox.append(job)
                     self._pull(receiver, now)
         else:
@@ -157,12 +156,12 @@ class _Simulation:
     def _pull(self, receiver: Worker, now: float) -> None:
         """Starts copying for as many jobs of the inbox as there is memory for."""
         while job := receiver.promise():
-            sender, blocks, since = self.origin.pop(job)
+            sender, blocks = self.origin.pop(job)
             n_bytes = job.arrival.prompt * sender.cost.cache_bytes_per_token
             begun = max(now, self.link_free[sender])
             ended = begun + n_bytes / self.link
             self.link_free[sender] = ended
-            self.transfers.append(Transfer(since, begun, ended, n_bytes))
+            self.transfers.append(Transfer(begun, ended, n_bytes))
             self._at(ended, partial(self._copied, job, sender, blocks, receiver))
 
     def _copied(self, job: Job, sender: Worker, blocks: int, receiver: Worker, now: float) -> None:
