@@ -18,6 +18,9 @@ def test_a_trace_by_hand() -> None:
     assert slo_attainment(arrivals, first, last, tokens, 1.0, 1.0) == 1
     assert slo_attainment(arrivals, first, last, tokens, 0.25, 0.25) == pytest.approx(1 / 5)
     assert slo_attainment(arrivals, first, last, tokens, 0.1, 9.0) == 0
+    # Four tokens in 0.75 s after the first: three gaps of 0.25 s, not four of 0.19.
+    assert slo_attainment([0.0], [1.0], [1.75], [4], 1.0, 0.25) == 1
+    assert slo_attainment([0.0], [1.0], [1.75], [4], 1.0, 0.24) == 0
 
 
 @pytest.mark.parametrize("never", [math.inf, math.nan])
