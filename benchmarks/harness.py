@@ -47,15 +47,18 @@ class Row:
     why: str = ""
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
-    start = time.perf_counter()
+def seconds(run: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of one call by the wall, or of the processor with `clock` = time.process_time."""
+    start = clock()
     run()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def alternate(
-    *runs: Callable[[], object], times: int = RUNS, before: Callable[[], object] | None = None
+    *runs: Callable[[], object],
+    times: int = RUNS,
+    before: Callable[[], object] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
     """Median seconds of each of `runs`, taken in turns `times` times after one warm-up round.
 
@@ -66,7 +69,7 @@ def alternate(
         for run, measured in zip(runs, taken, strict=True):
             if before is not None:
                 before()
-            spent = seconds(run)
+            spent = seconds(run, clock)
             if round_number > 0:
                 measured.append(spent)
     return [statistics.median(measured) for measured in taken]

@@ -9,12 +9,13 @@ every row of a kind writes the same number of tokens behind the same prompts, en
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 
 import torch
 import transformers
 
-from benchmarks.decode import MODEL, PACKAGES, THREADS, reference_model
+from benchmarks.decode import MODEL, PACKAGES, plain_model, reference_model
 from benchmarks.harness import Row, alternate, compare, report
 from teachllm.stack.chat import Message
 from teachllm.stack.data.corpora import stdlib_docs
@@ -28,7 +29,6 @@ from teachllm.stack.inference.speculation import (
     speculative_tokens,
 )
 from teachllm.stack.models.llama import Llama
-from teachllm.stack.models.loading import load_model
 
 REPEAT = "Repeat the following text word for word, and write nothing else.\n\n"
 QUESTIONS = (
@@ -45,28 +45,30 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--draft-tokens", type=int, default=6)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu-time", action="store_true", help="seconds of the processor, on a busy machine")
     parser.add_argument("--quick", action="store_true", help="one prompt of each kind, 24 tokens, one run")
     arguments = parser.parse_args()
     n_tokens, runs, n_prompts = arguments.tokens, arguments.runs, 4
     if arguments.quick:
         n_tokens, runs, n_prompts = 24, 1, 1
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(arguments.threads)
     transformers.logging.set_verbosity_error()
     model = load_language_model(MODEL, "cpu", torch.bfloat16)
-    plain = load_model(MODEL, "cpu", torch.bfloat16)
-    assert isinstance(plain, Llama)
     kinds = {
         "extractive": [model.encode_chat([Message("user", REPEAT + text)]) for text in passages(n_prompts)],
         "chat": [model.encode_chat([Message("user", text)]) for text in QUESTIONS[:n_prompts]],
     }
+    reference = reference_model(plain_model())
     rows: list[Row] = []
     details: dict[str, object] = {}
     for kind, prompts in kinds.items():
-        bench = Bench(model, reference_model(plain), prompts, n_tokens, arguments.draft_tokens)
-        rows += bench.rows(kind, runs)
+        bench = Bench(model, reference, prompts, n_tokens, arguments.draft_tokens)
+        rows += bench.rows(kind, runs, time.process_time if arguments.cpu_time else time.perf_counter)
         details[kind] = bench.details
     notes = [
         f"{n_prompts} prompts of each kind, {n_tokens} tokens behind each, reading the prompt included",
+        *(["seconds of the processor, not of the wall: other programs ran"] if arguments.cpu_time else []),
         f"{arguments.draft_tokens} tokens drafted for a pass; early exit after {EXIT_AFTER} of 30 layers, "
         "which the model was not trained for",
         *(
@@ -102,7 +104,7 @@ class Bench:
         self.prompts, self.n_tokens, self.k = prompts, n_tokens, k
         self.details: dict[str, dict[str, float]] = {}
 
-    def rows(self, kind: str, runs: int) -> list[Row]:
+    def rows(self, kind: str, runs: int, clock: Callable[[], float]) -> list[Row]:
         assert isinstance(self.model.model, Llama)
         drafters: dict[str, Drafter] = {
             "n-gram": NgramDrafter(),
@@ -110,7 +112,7 @@ class Bench:
         }
         ways: list[Callable[[], object]] = [self.write, self.write_reference]
         ways += [lambda drafter=drafter: self.write(drafter) for drafter in drafters.values()]
-        plain, reference, *speculated = alternate(*ways, times=runs)
+        plain, reference, *speculated = alternate(*ways, times=runs, clock=clock)
         n = len(self.prompts) * self.n_tokens
         rows = []
         for (name, drafter), taken in zip(drafters.items(), speculated, strict=True):
@@ -120,7 +122,9 @@ class Bench:
         return rows
 
     def row(self, what: str, ours: float, peer: float, peer_name: str) -> Row:
-        return compare(what, ours, peer, peer_name, "tokens/s", threads=THREADS, packages=PACKAGES)
+        return compare(
+            what, ours, peer, peer_name, "tokens/s", threads=torch.get_num_threads(), packages=PACKAGES
+        )
 
     def write(self, drafter: Drafter | None = None, tally: Tally | None = None) -> list[list[int]]:
         texts = []

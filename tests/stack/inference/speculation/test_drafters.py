@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from teachllm.stack.inference import Sampling, generate_tokens
+from teachllm.stack.inference.fused_llama import FusedLlama
 from teachllm.stack.inference.sampling import distribution
 from teachllm.stack.inference.speculation import ModelDrafter, NgramDrafter, first_layers
 from teachllm.stack.inference.speculation.drafters import agreeing, check_vocabulary, continuation_of_ngram
-from teachllm.stack.models.llama import Llama
+from teachllm.stack.models.llama import Llama, LlamaConfig
 from teachllm.stack.tokenizer import Tokenizer, Vocabulary
 
 GREEDY, CHANCE = Sampling(), torch.Generator()
@@ -101,6 +102,16 @@ def test_an_early_exit_is_the_first_layers_and_the_head_without_a_copy(deep_llam
     for wrong in (0, 5):
         with pytest.raises(ValueError, match=f"after layer {wrong}"):
             first_layers(deep_llama, wrong)
+
+
+def test_the_exit_of_a_model_with_fused_steps_has_them_too() -> None:
+    torch.manual_seed(2)
+    sizes = {"vocab_size": 50, "d_model": 64, "n_layers": 3, "n_heads": 4, "n_kv_heads": 2, "head_dim": 16}
+    plain = Llama(LlamaConfig(**sizes, hidden=128, context_length=40)).eval()
+    exit_model = first_layers(FusedLlama(plain), 2)
+    assert isinstance(exit_model, FusedLlama)
+    ours = list(generate_tokens(exit_model, [3, 8], max_tokens=12))
+    assert ours == list(generate_tokens(first_layers(plain, 2), [3, 8], max_tokens=12))
 
 
 def test_what_agrees_is_counted_from_the_left() -> None:

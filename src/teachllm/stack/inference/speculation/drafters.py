@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from teachllm.stack.inference.fused_llama import FusedLlama
 from teachllm.stack.inference.generation import STEP, CausalModel
 from teachllm.stack.inference.sampling import Sampling, choose_token, distribution, draw
 from teachllm.stack.models.llama import Llama
@@ -134,6 +135,8 @@ def agreeing(one: Int[Tensor, " a"], other: Int[Tensor, " b"]) -> int:
 def first_layers(model: Llama, n_layers: int) -> Llama:
     """A model of the first `n_layers` of `model`, then its norm and its head: the same weights, no copy.
 
+    Its steps are fused if those of `model` are; they read weights that are not quantized.
+
     As a draft this is early exit: self-speculation without another model. It guesses well where the model was
     trained to be read at that depth, as in LayerSkip, Elhoushi et al. 2024, arXiv:2404.16710; others need
     most of their layers. ValueError unless it leaves out at least one layer and keeps one.
@@ -148,7 +151,7 @@ def first_layers(model: Llama, n_layers: int) -> Llama:
     shallow.embedding, shallow.norm, shallow.head = model.embedding, model.norm, model.head
     shallow.blocks = nn.ModuleList(model.blocks[:n_layers])
     shallow.rope_cos, shallow.rope_sin = model.rope_cos, model.rope_sin
-    return shallow.eval()
+    return FusedLlama(shallow) if isinstance(model, FusedLlama) else shallow.eval()
 
 
 def check_vocabulary(target: Vocabulary, draft: Vocabulary) -> None:
