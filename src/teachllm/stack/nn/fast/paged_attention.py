@@ -157,11 +157,8 @@ def _pieces(group: int, chunks: int) -> Callable[[Any], Callable[..., None]]:
                             )  # fmt: skip
                 # Weights, relative to the largest of this piece; their sum; the sum of the weighted values.
                 for h in range(n_heads):
-                    own_weights, highest, total = (
-                        weights[h, : last - first],
-                        np.float32(-np.inf),
-                        np.float32(0),
-                    )
+                    own_weights = weights[h, : last - first]
+                    highest, total = np.float32(-np.inf), np.float32(0)
                     for i in range(len(own_weights)):
                         highest = max(highest, own_weights[i])
                     for i in range(len(own_weights)):
