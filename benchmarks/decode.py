@@ -71,10 +71,12 @@ def main() -> None:
                     perplexities[f"llama.cpp {numbers}"] = perplexity(
                         peer.ask("log_likelihoods", tokens=text)
                     )
+    if peer is not None:
+        peer.close()
     told = ", ".join(f"{who} {value:.3f}" for who, value in perplexities.items())
     notes = [
-        f"{options.tokens} tokens behind a short prompt, reading the prompt included, batch 1, greedy; medians "
-        f"of {options.runs} runs in turns, {'processor' if options.cpu_time else 'wall-clock'} seconds",
+        f"{options.tokens} tokens behind a short prompt, reading the prompt included, batch 1, greedy",
+        f"medians of {options.runs} runs in turns, {'processor' if options.cpu_time else 'wall-clock'} seconds",
         f"limit: {bandwidth / 1e9:.1f} GB/s, the best of ten sums over 1 GB on {options.threads} threads, "
         "divided by the bytes of the weights that a step reads",
         f"perplexity of {options.text_tokens} tokens of a lesson: {told or 'left out'}",

@@ -17,7 +17,7 @@ WHY_MISSING = f"llama.cpp is not here: set {VARIABLE}, see benchmarks/llama_cpp_
 
 
 class LlamaCpp:
-    """A process that holds one model; a context manager, which ends it."""
+    """A process that holds one model, until `close`."""
 
     def __init__(self, python: str) -> None:
         worker = Path(__file__).with_name("llama_cpp_worker.py")
@@ -44,11 +44,10 @@ class LlamaCpp:
             raise RuntimeError(f"llama.cpp could not write {source} in {kind}")
         return target
 
-    def __enter__(self) -> LlamaCpp:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
+    def close(self) -> None:
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            stream.close()
         self._process.wait()
 
 
