@@ -195,30 +195,25 @@ def scores_equal_matrices(model: str, in_widths: bool = False) -> float:
     title=Both("一步里的两笔时间", "The two times of a step"),
     predict=Predict(
         Both(
-            "Llama-2-7B，bf16，A100。只给 1 个请求解码一步，上下文 1024。算术要的时间，是读内存的时间的多少？",
-            "Llama-2-7B in bf16 on an A100, one decoding step for 1 request with a context of 1024. How does the time for the arithmetic compare with the time for reading memory?",
+            "Llama-2-7B，A100，32 个请求在解码，上下文各 1024，一步约 15 毫秒。单独预填充 256 个 token 约 11 毫秒。把这 256 个 token 放进同一步，这一步至少多少毫秒？",
+            "Llama-2-7B on an A100: a step that decodes for 32 requests with a context of 1024 each takes about 15 ms, a prefill of 256 tokens alone about 11 ms. With these 256 tokens in the same step, how long does it take at least?",
         ),
-        choices=[
-            Both("约 1/150", "about 1/150"),
-            Both("约 1/10", "about 1/10"),
-            Both("差不多", "about the same"),
-            Both("约 10 倍", "about 10 times"),
-        ],
-        answer=lambda: min(
-            range(4),
-            key=lambda i: abs(
-                math.log((1 / 150, 0.1, 1, 10)[i] / longer_arithmetic("a100", "llama2-7b", 0, 1, 1024))
-            ),
-        ),
+        low=10,
+        high=40,
+        step=1,
+        unit=Both("毫秒", "ms"),
+        answer=lambda: milliseconds("a100", "llama2-7b", "step", 256, 32, 1024),
         explain=lambda: Both(
-            f"1/{waiting('a100', 'llama2-7b', 0, 1, 1024):.0f}。算术 {milliseconds('a100', 'llama2-7b', 'arithmetic', 0, 1, 1024):.3f} 毫秒，读内存 {milliseconds('a100', 'llama2-7b', 'traffic', 0, 1, 1024):.1f} 毫秒。",
-            f"1/{waiting('a100', 'llama2-7b', 0, 1, 1024):.0f}: {milliseconds('a100', 'llama2-7b', 'arithmetic', 0, 1, 1024):.3f} ms of arithmetic, {milliseconds('a100', 'llama2-7b', 'traffic', 0, 1, 1024):.1f} ms of reading.",
+            f"{milliseconds('a100', 'llama2-7b', 'step', 256, 32, 1024):.2f} 毫秒，原来是 {milliseconds('a100', 'llama2-7b', 'step', 0, 32, 1024):.2f}：几乎免费。权重反正要读一遍，运算单元反正闲着。",
+            f"{milliseconds('a100', 'llama2-7b', 'step', 256, 32, 1024):.2f} ms, after {milliseconds('a100', 'llama2-7b', 'step', 0, 32, 1024):.2f}: nearly free. Weights are read anyway, and arithmetic idles anyway.",
         ),
     ),
 )
 def one_step(
     prompt: Annotated[int, Slider(0, 4096, step=64, label=Both("预填充的 token", "tokens of a prompt"))] = 0,
-    batch: Annotated[int, Slider(1, 256, log=True, label=Both("同时解码的请求", "requests that decode"))] = 1,
+    batch: Annotated[
+        int, Slider(1, 256, log=True, label=Both("同时解码的请求", "requests that decode"))
+    ] = 32,
     length: Annotated[int, Slider(128, 4096, step=128, label=Both("它们的上下文", "their context"))] = 1024,
     model: Annotated[str, MODEL] = "llama2-7b",
     machine: Annotated[str, MACHINE] = "a100",
