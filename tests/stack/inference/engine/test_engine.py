@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from teachllm.stack.inference import Sampling, beam_search, generate, generate_tokens
+from teachllm.stack.inference.engine import engine as engine_module
 from teachllm.stack.inference.engine.engine import Engine
 from teachllm.stack.inference.engine.request import (
     BeamSearch,
@@ -18,6 +19,7 @@ from teachllm.stack.inference.engine.request import (
     NeverFits,
     RequestOptions,
 )
+from teachllm.stack.inference.engine.sampler import Chooser
 from teachllm.stack.inference.generation import ContextFull
 from teachllm.stack.inference.language_model import LanguageModel
 
@@ -257,6 +259,46 @@ def test_what_fails_alone_fails_alone(make_engine: MakeEngine, run, mean_model: 
     # Blocks that held a NaN hold other texts now.
     many = [engine.add([i, 2, 3], good) for i in range(20)]
     assert all(one.failed is None for name, one in run(engine).items() if name in many)
+
+
+@pytest.mark.parametrize("where", ["model", "sampler"])
+def test_what_fails_only_together_fails_nobody(
+    make_engine: MakeEngine, run, monkeypatch, tiny, where
+) -> None:
+    engine, alone = make_engine(n_blocks=30, max_running=8), make_engine()
+    features, choose = tiny.model.features, engine_module.choose_tokens
+
+    def no_room_for_many(tokens: torch.Tensor, cache: object) -> torch.Tensor:
+        computed = features(tokens, cache)  # it fails after keys and values are written
+        if tokens.shape[1] > 8:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return computed
+
+    def no_choice_for_many(logits: torch.Tensor, choosers: list[Chooser]):
+        chosen = choose(logits, choosers)
+        if len(choosers) > 1:
+            raise MemoryError
+        return chosen
+
+    requests = [
+        ([3, 1, 4, 1, 5, 9, 2, 6], RequestOptions(Sampling(temperature=1.0, seed=1), 9, n=3)),
+        ([2, 7, 1], RequestOptions(Sampling(temperature=1.0, top_p=0.9, seed=2), 12)),
+        ([1, 6, 1, 8, 0, 3], RequestOptions(max_tokens=7, beam=BeamSearch(2))),
+        ([1, 4], RequestOptions(Sampling(repetition_penalty=1.2), 9)),
+    ]
+    wanted = [run_alone(alone, run, *request) for request in requests]
+    if where == "model":
+        monkeypatch.setattr(tiny.model, "features", no_room_for_many)
+    else:
+        monkeypatch.setattr(engine_module, "choose_tokens", no_choice_for_many)
+    names = [engine.add(*request) for request in requests]
+    told = run(engine)
+    assert [told[name].tokens for name in names] == wanted
+
+
+def run_alone(engine: Engine, run, prompt: list[int], options: RequestOptions) -> dict[int, list[int]]:
+    name = engine.add(prompt, options)
+    return run(engine)[name].tokens
 
 
 # Structured output ---------------------------------------------------------------------------------------
