@@ -76,7 +76,7 @@ def main() -> None:
     told = ", ".join(f"{who} {value:.3f}" for who, value in perplexities.items())
     notes = [
         f"{options.tokens} tokens behind a short prompt, reading the prompt included, batch 1, greedy",
-        f"medians of {options.runs} runs in turns, {'processor' if options.cpu_time else 'wall-clock'} seconds",
+        f"medians of {options.runs} runs in turns, {'processor' if options.cpu_time else 'clock'} seconds",
         f"limit: {bandwidth / 1e9:.1f} GB/s, the best of ten sums over 1 GB on {options.threads} threads, "
         "divided by the bytes of the weights that a step reads",
         f"perplexity of {options.text_tokens} tokens of a lesson: {told or 'left out'}",
