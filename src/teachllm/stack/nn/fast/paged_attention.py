@@ -169,10 +169,10 @@ def _pieces(group: int, chunks: int) -> Callable[[Any], Callable[..., None]]:
                 for b in range(n_blocks):
                     own = values + int64(own_blocks[b]) * block_bytes
                     following = values + int64(own_blocks[(b + 1) % n_blocks]) * block_bytes
-                    for line in range(0, block_bytes, LINE):
-                        prefetch(following + line)
-                    n = min(block_size, last - first - b * block_size)
+                    n, share = min(block_size, last - first - b * block_size), block_bytes // n_kv_heads
                     for kv in range(n_kv_heads):
+                        for line in range(kv * share, (kv + 1) * share, LINE):
+                            prefetch(following + line)
                         value_tile(
                             weights.ctypes.data + (kv * group * SPLIT + b * block_size) * 4, SPLIT * 4,
                             own + kv * d * size, row_bytes, n, sums.ctypes.data + kv * group * d * 4,
@@ -180,9 +180,9 @@ def _pieces(group: int, chunks: int) -> Callable[[Any], Callable[..., None]]:
                         )  # fmt: skip
                 if place < 0:
                     for h in range(n_heads):
-                        own_out, share = out[token, h], np.float32(1) / query[h, 1]
+                        own_out, factor = out[token, h], np.float32(1) / query[h, 1]
                         for j in range(d):
-                            own_out[j] = narrow(sums[h, j] * share, own_out)
+                            own_out[j] = narrow(sums[h, j] * factor, own_out)
                 else:
                     for h in range(n_heads):
                         maxima[place, h], totals[place, h] = query[h, 0], query[h, 1]
