@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from teachllm.stack.inference.roofline import (
     decode_cost,
     decode_tokens_per_second,
+    measure_read_bandwidth,
     roofline_seconds,
     step_cost,
 )
@@ -89,6 +90,10 @@ def test_long_contexts_keep_the_intensity_low_however_large_the_batch() -> None:
     config = PRESETS["llama3-8b"]
     group = config.n_heads / config.n_kv_heads
     assert decode_cost(config, 100_000, 10_000_000).intensity == pytest.approx(group, rel=0.01)
+
+
+def test_bandwidth_is_that_of_some_memory() -> None:
+    assert 1e8 < measure_read_bandwidth("cpu") < 1e13  # bytes a second; even a busy machine reads 0.1 GB
 
 
 def test_what_makes_no_sense_is_told() -> None:
