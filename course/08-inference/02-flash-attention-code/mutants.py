@@ -102,7 +102,9 @@ def subtracts_after_the_weights(q, k, v, out, logsumexp, d_out, *, hbm=None, **o
             kept = torch.ones_like(weights) if kept is None else kept
             dv_tile += (weights * kept).transpose(-2, -1) @ d_out_tile
             d_weights = d_out_tile @ v_tile.transpose(-2, -1) * kept
-            d_scores = (weights * d_weights - delta[..., rows].unsqueeze(-1)) * tiles.scale  # a bracket too late
+            d_scores = (
+                weights * d_weights - delta[..., rows].unsqueeze(-1)
+            ) * tiles.scale  # a bracket too late
             dk_tile += d_scores.transpose(-2, -1) @ q_tile
             dq[..., rows, :] += d_scores @ k_tile
         dk[..., columns, :] = dk_tile.sum(2)
@@ -154,7 +156,9 @@ def takes_the_usual_scale(q, k, v, out, logsumexp, d_out, *, hbm=None, **options
             kept = torch.ones_like(weights) if kept is None else kept
             dv_tile += (weights * kept).transpose(-2, -1) @ d_out_tile
             d_weights = d_out_tile @ v_tile.transpose(-2, -1) * kept
-            d_scores = weights * (d_weights - delta[..., rows].unsqueeze(-1)) / q.shape[-1] ** 0.5  # whatever was given
+            d_scores = (
+                weights * (d_weights - delta[..., rows].unsqueeze(-1)) / q.shape[-1] ** 0.5
+            )  # whatever was given
             dk_tile += d_scores.transpose(-2, -1) @ q_tile
             dq[..., rows, :] += d_scores @ k_tile
         dk[..., columns, :] = dk_tile.sum(2)
@@ -440,7 +444,9 @@ def drops_within_the_softmax(q, k, v, out, logsumexp, d_out, *, hbm=None, **opti
             kept = torch.ones_like(weights) if kept is None else kept
             dv_tile += (weights * kept).transpose(-2, -1) @ d_out_tile
             d_weights = d_out_tile @ v_tile.transpose(-2, -1) * kept
-            d_scores = weights * kept * (d_weights - delta[..., rows].unsqueeze(-1)) * tiles.scale  # Z too often
+            d_scores = (
+                weights * kept * (d_weights - delta[..., rows].unsqueeze(-1)) * tiles.scale
+            )  # Z too often
             dk_tile += d_scores.transpose(-2, -1) @ q_tile
             dq[..., rows, :] += d_scores @ k_tile
         dk[..., columns, :] = dk_tile.sum(2)
@@ -500,4 +506,3 @@ def throws_away_the_callers_gradient(q, k, v, out, logsumexp, d_out, *, hbm=None
         dv[..., columns, :] = dv_tile.sum(2)
     d_outs.zero_()  # not needed here any more, but it is the caller's
     return dq.to(q.dtype).flatten(1, 2), dk, dv
-
