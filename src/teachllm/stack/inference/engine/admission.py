@@ -15,7 +15,7 @@ from teachllm.stack.inference.engine.ongoing import Ongoing, Sampled, Searching
 from teachllm.stack.inference.engine.request import NeverFits, RequestOptions
 from teachllm.stack.inference.engine.sampler import Chooser
 from teachllm.stack.inference.engine.scheduler import Job, longest_alone
-from teachllm.stack.inference.engine.structured import Grammars
+from teachllm.stack.inference.engine.structured import GrammarParser, Grammars
 from teachllm.stack.inference.engine.text import Text
 from teachllm.stack.inference.generation import EndReason, tokens_to_write
 from teachllm.stack.inference.language_model import LanguageModel
@@ -48,11 +48,15 @@ class Admission:
         ends = options.end_tokens
         ends = self._language_model.end_tokens if ends is None else ends
 
+        parser = None
+        if options.constraint is not None:
+            parser = self._grammars.parser(options.constraint, ends)
+
         def make_text(index: int) -> Text:
             return Text(
                 name,
                 index,
-                self._chooser(ids, options, index, wanted, ends),
+                self._chooser(ids, options, index, wanted, parser),
                 self._language_model.tokenizer,
                 stop=options.stop,
                 end_tokens=ends,
@@ -96,7 +100,12 @@ class Admission:
         return min(wanted, room), "context" if fills_context or room < wanted else "length"
 
     def _chooser(
-        self, prompt: list[int], options: RequestOptions, index: int, wanted: int, ends: frozenset[int]
+        self,
+        prompt: list[int],
+        options: RequestOptions,
+        index: int,
+        wanted: int,
+        parser: GrammarParser | None,
     ) -> Chooser:
         sampling = options.sampling
         if sampling.seed is not None:
@@ -106,7 +115,6 @@ class Admission:
             chooser.n_seen = len(prompt)
             chooser.seen = torch.empty(len(prompt) + wanted, dtype=torch.long, device=self._device)
             chooser.seen[: len(prompt)] = torch.tensor(prompt)
-        if options.constraint is not None:
-            chooser.parser = self._grammars.parser(options.constraint, ends)
+        chooser.parser = None if parser is None else parser.copy()
         chooser.logprobs = 0 if options.best_of is not None and options.logprobs is None else options.logprobs
         return chooser

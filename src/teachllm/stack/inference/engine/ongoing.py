@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from jaxtyping import Float
@@ -49,12 +49,11 @@ class Sampled:
 
     def cancelled(self) -> list[Finished]:
         """The ends of what is not over."""
-        texts = self.texts if self.is_streamed else self.texts[: self.options.n]
-        return [
-            text.finish(len(self.prompt), self.cached_tokens, "cancelled")
-            for text in texts
-            if text.reason is None or not self.is_streamed
-        ]
+        texts = [text for text in self.texts if text.reason is None]
+        if not self.is_streamed:  # nothing of any text was said
+            texts = self.texts[: self.options.n]
+        ends = [text.finish(len(self.prompt), self.cached_tokens, "cancelled") for text in texts]
+        return ends if self.is_streamed else [replace(end, text="") for end in ends]
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
