@@ -80,6 +80,12 @@ def paper_block(which: str, d: int, m: int = CHIP) -> int:
 
 
 @value
+def tile_kilobytes(rows: int, columns: int, bytes_per_number: int) -> float:
+    """Of a tile on the chip."""
+    return rows * columns * bytes_per_number / 1024
+
+
+@value
 def chip_numbers() -> int:
     """How many 16-bit numbers fit into 100 KB."""
     return CHIP
