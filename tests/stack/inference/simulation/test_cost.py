@@ -71,6 +71,11 @@ def test_two_devices_are_less_than_twice_as_fast() -> None:
     alone = replace(DEVICE, link=math.inf)
     paired = StepTimes(LLAMA, alone, tensor_parallel=2).seconds([(0, 512)], 1)
     assert StepTimes(LLAMA, DEVICE, tensor_parallel=2).seconds([(0, 512)], 1) == pytest.approx(paired + talk)
+    # In a ring of four each device sends three quarters of them twice.
+    four = StepTimes(LLAMA, alone, tensor_parallel=4).seconds([(0, 512)], 1)
+    assert StepTimes(LLAMA, DEVICE, tensor_parallel=4).seconds([(0, 512)], 1) == pytest.approx(
+        four + 1.5 * talk
+    )
 
 
 def test_the_cache_gets_what_the_weights_leave() -> None:
