@@ -84,9 +84,9 @@ def test_samples_wake_the_engine_and_are_answered(studio: Any, page: httpx.Clien
     assert views[0]["model"] == "tiny"
     assert set(views[0]["engine"]["blocks"]) <= set("-cos")
     following.close()
-    now = studio.studio.engine.service.snapshot()
-    assert now.requests_finished == 8
-    assert now.cached_tokens > 0
+    now = studio.studio.engine.view()
+    assert now["requests_finished"] == 8
+    assert now["cached_tokens"] > 0
 
 
 @pytest.mark.usefixtures("quick_samples")
@@ -102,7 +102,7 @@ def test_samples_can_be_stopped(
     assert page.post("/api/engine/samples/stop", json={}).json() == {"stopped": True}
     wait_until(lambda: not studio.studio.engine.is_sending)
     assert "stopped" in {sample["state"] for sample in studio.studio.engine.samples()}
-    assert not studio.studio.engine.service.snapshot().texts
+    assert not studio.studio.engine.view()["texts"]
 
 
 def test_the_page_reads_well_without_scripts(studio: Any, page: httpx.Client) -> None:

@@ -8,13 +8,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import openai
 import pytest
+from fastapi import FastAPI
 
+from teachllm.stack.chat.running_servers import running_servers
 from teachllm.stack.inference.serve_command import serve
+from teachllm.stack.inference.server import listening
+from teachllm.stack.inference.server.listening import DrainingServer
 from teachllm.stack.models.export import save_hugging_face
 from teachllm.stack.models.llama import Llama
 from teachllm.stack.tokenizer import Tokenizer
@@ -29,33 +35,61 @@ def folder(tmp_path: Path, tiny_llama: Llama, tokenizer: Tokenizer) -> Path:
     return path
 
 
+def test_it_serves_drains_and_takes_its_note_away(
+    folder: Path, learner_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    servers: list[DrainingServer] = []
+
+    class Kept(DrainingServer):
+        def __init__(self, app: FastAPI, on_ready: Callable[[], None]) -> None:
+            super().__init__(app, on_ready)
+            servers.append(self)
+
+    monkeypatch.setattr(listening, "DrainingServer", Kept)
+    monkeypatch.setenv("KEY_OF_TEST", f" {KEY}\n")
+    options = {"port": 0, "api_key_env": "KEY_OF_TEST", "cache_tokens": 320, "lang": "en"}
+    thread = threading.Thread(target=serve, args=(str(folder),), kwargs=options, daemon=True)
+    thread.start()
+    end = time.monotonic() + 60
+    while not (servers and servers[0].started):
+        assert thread.is_alive()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    (note,) = running_servers()
+    with openai.OpenAI(base_url=f"{note.address}/v1", api_key=KEY, max_retries=0) as client:
+        stream = client.completions.create(model="tiny-llama", prompt="ab", max_tokens=60, stream=True)
+        next(iter(stream))
+        servers[0].handle_exit(signal.SIGINT, None)
+        assert list(stream)[-1].choices[0].finish_reason in ("stop", "length")
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    assert running_servers() == []
+    said = capsys.readouterr()
+    assert f"{note.address}/v1\n" in said.out
+    assert "320 tokens (20 blocks" in said.err
+    assert "The server has stopped." in said.err
+    assert KEY not in said.out + said.err
+    assert note.view_key not in said.out + said.err
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent")
-def test_it_serves_until_it_is_told_to_end(folder: Path, learner_home: Path) -> None:
+def test_a_signal_ends_it(folder: Path, learner_home: Path) -> None:
     command = [sys.executable, "-m", "teachllm.cli", "serve", str(folder), "--port", "0", "--lang", "en"]
-    command += ["--api-key-env", "KEY_OF_TEST", "--cache-tokens", "320"]
-    environment = {**os.environ, "KEY_OF_TEST": f" {KEY}\n", "PYTHONUNBUFFERED": "1"}
     log = learner_home / "log"
     with log.open("w") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
         address = _address(process, log)
-        client = openai.OpenAI(base_url=address, api_key=KEY, max_retries=0)
-        with client:
-            answer = client.completions.create(model="tiny-llama", prompt="ab", max_tokens=3)
-            assert answer.choices[0].finish_reason in ("stop", "length")
-            assert len(list((learner_home / "servers").iterdir())) == 1
+        with openai.OpenAI(base_url=address, api_key="none", max_retries=0) as client:
             stream = client.completions.create(model="tiny-llama", prompt="ab", max_tokens=60, stream=True)
             next(iter(stream))
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
             assert list(stream)[-1].choices[0].finish_reason in ("stop", "length")
         assert process.wait(timeout=20) == 0
     finally:
         process.kill()
         process.wait(timeout=20)
-    said = log.read_text("utf-8")
-    assert "320 tokens (20 blocks" in said
-    assert "The server has stopped." in said
-    assert KEY not in said
     assert list((learner_home / "servers").iterdir()) == []
 
 

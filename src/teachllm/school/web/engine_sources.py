@@ -82,12 +82,8 @@ async def follow(
 
 
 async def _own_events(own: StudioEngine) -> list[Event]:
-    from teachllm.stack.inference.server.engine_view import engine_view
-
-    service = own.service
-    view = None if service is None else engine_view(await run_in_threadpool(service.snapshot))
     return [
-        {"event": "view", **own.about(), "engine": view},
+        {"event": "view", **own.about(), "engine": await run_in_threadpool(own.view)},
         {"event": "samples", "sending": own.is_sending, "samples": own.samples()},
     ]
 

@@ -52,7 +52,7 @@ class StudioEngine:
 
     def __init__(self, model: StudioModel) -> None:
         self._model = model
-        self.service: EngineService | None = None
+        self._service: EngineService | None = None
         self._language_model: LanguageModel | None = None
         self._samples: list[Sample] = []
         self._answers: list[Answer] = []
@@ -87,6 +87,14 @@ class StudioEngine:
             "dtype": str(self._language_model.dtype).removeprefix("torch."),
         }
 
+    def view(self) -> dict[str, Any] | None:
+        """How it stands, after the step that it is in; nothing before it has begun."""
+        if self._service is None:
+            return None
+        from teachllm.stack.inference.server.engine_view import engine_view
+
+        return engine_view(self._service.snapshot())
+
     def send_samples(self) -> None:
         """Sends them one after another, from a thread. Raises ``NoSamples`` while others are being
         answered, and without a model.
@@ -116,8 +124,8 @@ class StudioEngine:
         with self._lock:
             self._closed = True
         self.stop_samples()
-        if self.service is not None:
-            self.service.close()
+        if self._service is not None:
+            self._service.close()
 
     def _loaded(self) -> LanguageModel:
         from teachllm.stack.data.assets import AssetError
@@ -139,13 +147,13 @@ class StudioEngine:
         from teachllm.stack.inference.engine.engine import Engine
         from teachllm.stack.inference.engine.service import EngineService
 
-        if self.service is None:
+        if self._service is None:
             config = EngineConfig(
                 max_batch_tokens=MAX_BATCH_TOKENS, max_running=MAX_RUNNING, n_blocks=N_BLOCKS
             )
             self._language_model = language_model
-            self.service = EngineService(Engine(language_model, config))
-        return self.service
+            self._service = EngineService(Engine(language_model, config))
+        return self._service
 
     def _send(self, language_model: LanguageModel, service: EngineService, stopped: threading.Event) -> None:
         from teachllm.stack.chat import Message, TemplateFailed
