@@ -82,6 +82,9 @@ class NoChoice:
     message: str
 
 
+# On a CPU: their numbers stay in cache, and in memory that the process has already. With 256 rows of 49,152
+# at once, greedy choice was measured to take 5 times as long, and sampling 6 times.
+ROWS_AT_ONCE = 4
 NOT_FINITE = NoChoice("numerics", "the model's logits are not finite here, so no token can be chosen")
 
 
@@ -90,7 +93,17 @@ def choose_tokens(
     logits: Float[Tensor, "texts vocab"], choosers: Sequence[Chooser]
 ) -> list[Choice | NoChoice]:
     """A token for each row, as `choose_token` would choose it from that row alone."""
-    logits = logits.float()
+    size = ROWS_AT_ONCE if logits.device.type == "cpu" else max(1, len(choosers))
+    choices: list[Choice | NoChoice] = []
+    for start in range(0, len(choosers), size):
+        part = slice(start, start + size)
+        choices += _choose_tokens(logits[part].float(), choosers[part])
+    return choices
+
+
+def _choose_tokens(
+    logits: Float[Tensor, "texts vocab"], choosers: Sequence[Chooser]
+) -> list[Choice | NoChoice]:
     most_probable = _argmax(logits)
     finite = logits.gather(-1, most_probable[:, None]).isfinite()[:, 0]
     tokens: list[int | NoChoice] = [
