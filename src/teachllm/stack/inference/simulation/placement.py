@@ -6,7 +6,6 @@ parallelism, take for each the one with the highest goodput a device, and replic
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -19,7 +18,7 @@ from teachllm.stack.inference.simulation.workload import Arrival, first_tokens_o
 
 Traffic: TypeAlias = Callable[[float], Sequence[Arrival]]  # rate → requests
 
-# Prompts are computed at once and copied at once: what is left is decoding.
+# Prompts are computed at once and copied at once, so first tokens are never late: what is left is decoding.
 _INSTANT = Device("instant", peak=1e30, bandwidth=1e30, memory=1e30)
 
 
@@ -39,10 +38,9 @@ def decode_goodput(
 ) -> float:
     """Requests a second of a pool that only decodes; only the following tokens' objective counts."""
     source = Pool(replace(pool.cost, device=_INSTANT), prompts_only(1))
-    each = replace(objectives, ttft=math.inf)
 
     def share(rate: float) -> float:
-        return attainment(simulate(traffic(rate), source, pool).jobs, each)
+        return attainment(simulate(traffic(rate), source, pool).jobs, objectives)
 
     return goodput(share, target, highest=highest)
 
