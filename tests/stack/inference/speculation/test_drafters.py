@@ -16,8 +16,8 @@ from teachllm.stack.tokenizer import Tokenizer, Vocabulary
 GREEDY, CHANCE = Sampling(), torch.Generator()
 
 
-def ngram(text: list[int], k: int = 4, longest: int = 3) -> list[int]:
-    return NgramDrafter(longest).draft(torch.tensor(text), k, GREEDY, CHANCE).tokens
+def ngram(text: list[int], k: int = 4) -> list[int]:
+    return NgramDrafter(longest=3, shortest=1).draft(torch.tensor(text), k, GREEDY, CHANCE).tokens
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,12 @@ def test_the_text_goes_on_as_it_did_before(text: list[int], drafted: list[int]) 
     assert ngram(text) == drafted
 
 
+def test_a_match_that_is_too_short_drafts_nothing() -> None:
+    text = torch.tensor([7, 1, 2, 9, 5, 2])
+    assert NgramDrafter(shortest=2).draft(text, 4, GREEDY, CHANCE).tokens == []
+    assert NgramDrafter(shortest=1).draft(text, 4, GREEDY, CHANCE).tokens == [9, 5, 2, 9]
+
+
 def test_the_ngrams_are_those_of_a_plain_search() -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(200):
@@ -46,7 +52,7 @@ def test_the_ngrams_are_those_of_a_plain_search() -> None:
             if ends:
                 expected = ends[-1]
                 break
-        assert continuation_of_ngram(text, 3) == expected
+        assert continuation_of_ngram(text, 3, 1) == expected
 
 
 def test_a_model_drafts_what_it_would_write_and_remembers_what_agrees(tiny_llama: Llama) -> None:
@@ -134,7 +140,7 @@ def test_a_foreign_vocabulary_and_an_unstarted_drafter_are_refused(tiny_llama: L
         check_vocabulary(words("<s>", "</s>"), words("</s>", "<s>"))
     with pytest.raises(ValueError, match=r"1 tokens differ, the first is 257: .* None for the draft"):
         check_vocabulary(words("<s>", "</s>"), words("<s>"))
-    with pytest.raises(ValueError, match="longest is 0"):
-        NgramDrafter(0)
+    with pytest.raises(ValueError, match="shortest is 2 and longest 1"):
+        NgramDrafter(1)
     with pytest.raises(ValueError, match="start"):
         ModelDrafter(tiny_llama).draft(torch.tensor([1]), 1, GREEDY, CHANCE)

@@ -43,15 +43,18 @@ class Drafter(Protocol):
 class NgramDrafter:
     """Copies what stood behind the last tokens where they stood before: in texts that repeat their prompt.
 
-    longest: of how many tokens the match consists at most; if there is none, of one fewer, down to 1. Of
-    several matches the latest counts. Costs no model. Saxena 2023, "Prompt lookup decoding"; Yang et al.
-    2023, arXiv:2304.04487.
+    A match has at most `longest` tokens; if there is none, one fewer, down to `shortest`. Of several matches
+    the latest counts. Matches of a single token are mostly chance, and verifying their guesses is not free.
+    Costs no model. Saxena 2023, "Prompt lookup decoding"; Yang et al. 2023, arXiv:2304.04487.
     """
 
-    def __init__(self, longest: int = 3) -> None:
-        if longest < 1:
-            raise ValueError(f"longest is {longest}; a match has at least 1 token")
-        self.longest = longest
+    def __init__(self, longest: int = 3, shortest: int = 2) -> None:
+        if not 1 <= shortest <= longest:
+            raise ValueError(
+                f"shortest is {shortest} and longest {longest}; a match has at least 1 token, and longest is "
+                "not below shortest"
+            )
+        self.longest, self.shortest = longest, shortest
 
     def start(self, longest: int) -> None:
         """Nothing is kept between texts."""
@@ -59,7 +62,7 @@ class NgramDrafter:
     def draft(
         self, text: Int[Tensor, " length"], k: int, sampling: Sampling, generator: torch.Generator
     ) -> Draft:
-        start = continuation_of_ngram(text, self.longest)
+        start = continuation_of_ngram(text, self.longest, self.shortest)
         if start is None:
             return Draft([])
         copied = text[start : start + k].tolist()
@@ -67,13 +70,15 @@ class NgramDrafter:
         return Draft([copied[place % len(copied)] for place in range(k)])
 
 
-def continuation_of_ngram(text: Int[Tensor, " length"], longest: int) -> int | None:
-    """Where the text goes on behind the latest earlier place of its last `longest` tokens, or fewer.
+def continuation_of_ngram(text: Int[Tensor, " length"], longest: int, shortest: int) -> int | None:
+    """Where the text goes on behind the latest earlier place of its last `longest` tokens, or of fewer.
 
-    >>> continuation_of_ngram(torch.tensor([5, 6, 7, 8, 9, 5, 6]), longest=3)
+    None if not even the last `shortest` tokens stood anywhere before.
+
+    >>> continuation_of_ngram(torch.tensor([5, 6, 7, 8, 9, 5, 6]), longest=3, shortest=2)
     2
     """
-    for n in range(min(longest, len(text) - 1), 0, -1):
+    for n in range(min(longest, len(text) - 1), shortest - 1, -1):
         windows = text[:-1].unfold(0, n, 1)
         places = (windows == text[-n:]).all(-1).nonzero()
         if len(places):
