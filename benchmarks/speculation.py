@@ -67,7 +67,7 @@ def main() -> None:
         rows += bench.rows(kind, runs, time.process_time if arguments.cpu_time else time.perf_counter)
         details[kind] = bench.details
     notes = [
-        f"{n_prompts} prompts of each kind, {n_tokens} tokens behind each; the time until the first is left out",
+        f"{n_prompts} prompts of each kind, {n_tokens} tokens behind each; the first is not timed",
         *(["seconds of the processor, not of the wall: other programs ran"] if arguments.cpu_time else []),
         f"{arguments.draft_tokens} tokens drafted for a pass; early exit after {EXIT_AFTER} of 30 layers, "
         "which the model was not trained for",
