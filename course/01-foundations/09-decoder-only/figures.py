@@ -427,7 +427,7 @@ def three_architectures(
         taught = pairs.held_out[1].shape[1] + (pairs.held_out[0].shape[1] - 1) * (kind == "causal")
         rows.append([name, n_parameters, taught, f"{loss:.3f}"])
         yield Show(
-            Both("结果", "result"),
+            "results",
             Table(
                 [
                     Both("架构", "architecture"),
