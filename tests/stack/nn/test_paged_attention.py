@@ -91,14 +91,26 @@ def test_decoding_all_at_once_equals_one_by_one(n_heads: int, n_kv_heads: int) -
     torch.testing.assert_close(result, one_by_one(q, keys, values, texts), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("attention", [paged_attention, paged_attention_blockwise])
-def test_what_others_left_behind_the_end_changes_nothing(attention: Callable[..., Tensor]) -> None:
-    keys, values, [text] = scattered([(2, 5)], 4, 2, 8, seed=0)
-    q = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(1))
-    before = attention(q, keys, values, text.table, 5)
-    keys[text.table[1], 1:] = values[text.table[1], 1:] = 1e4
-    reserved = torch.cat([text.table, torch.tensor([text.table[0]])])
-    assert torch.equal(attention(q, keys, values, reserved, 5), before)
+@pytest.mark.parametrize("left", [1e4, float("nan")])
+def test_what_others_left_behind_the_end_changes_nothing(left: float) -> None:
+    keys, values, [text] = scattered([(1, 5)], 4, 2, 16, seed=0)
+    q = torch.randn(1, 4, 16, generator=torch.Generator().manual_seed(1))
+    expected = one_by_one(q, keys, values, [text])
+    keys[text.table[1], 1:] = values[text.table[1], 1:] = left
+    unfilled = [block for block in range(len(keys)) if block not in text.table]
+    keys[unfilled] = values[unfilled] = left
+    table = torch.cat([text.table, torch.tensor(unfilled[:1])])
+    with torch.no_grad():
+        rows = PagedRows(table[None].numpy(), np.array([0]), np.array([0]), np.array([5]))
+        by_kernel = torch.empty_like(q)
+        paged_rows_attention(q, keys, values, rows, by_kernel)
+    for result in (
+        paged_attention(q, keys, values, table, 5),
+        paged_attention_blockwise(q, keys, values, table, 5),
+        paged_decode_attention(q, keys, values, table[None], torch.tensor([5])),
+        by_kernel,
+    ):
+        torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_bfloat16_stays_bfloat16() -> None:

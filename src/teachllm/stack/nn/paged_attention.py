@@ -62,7 +62,8 @@ def paged_attention_blockwise(
         key_position = first + torch.arange(block_size, device=q.device)
         hidden = key_position > position[:, None]  # the future, and in the last block what others have left
         scores = (queries @ k.float().transpose(1, 2)).masked_fill(hidden, -math.inf)
-        state = update_softmax(state, scores, v.float())
+        v = v.float().masked_fill((key_position >= n_keys)[:, None], 0.0)  # a weight of 0 hides no NaN
+        state = update_softmax(state, scores, v)
     # endregion: blocks
     return finish_softmax(state)[0].transpose(0, 1).to(q.dtype)
 
@@ -80,11 +81,10 @@ def paged_decode_attention(
     """
     n_texts, n_heads, d = q.shape
     n_kv_heads = keys.shape[2]
-    k, v = (cache[tables].flatten(1, 2).transpose(1, 2) for cache in (keys, values))
-    seen = torch.arange(k.shape[2], device=q.device) < n_keys[:, None]
+    seen = torch.arange(tables.shape[1] * keys.shape[1], device=q.device) < n_keys[:, None]
     # A weight of 0 does not hide a NaN (0 · NaN), and other texts, also failing ones, leave things behind.
-    for gathered in (k, v):
-        gathered.masked_fill_(~seen[:, None, :, None], 0.0)
+    gathered = (cache[tables].flatten(1, 2) for cache in (keys, values))
+    k, v = (x.masked_fill_(~seen[..., None, None], 0.0).transpose(1, 2) for x in gathered)
     # The heads of a group stand in line as queries of their shared keys.
     folded = q.reshape(n_texts, n_kv_heads, n_heads // n_kv_heads, d)
     return F.scaled_dot_product_attention(folded, k, v, seen[:, None, None]).reshape(q.shape)
