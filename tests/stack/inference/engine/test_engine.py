@@ -20,6 +20,7 @@ from teachllm.stack.inference.engine.request import (
     RequestOptions,
 )
 from teachllm.stack.inference.engine.sampler import Chooser
+from teachllm.stack.inference.engine.scheduler import Job
 from teachllm.stack.inference.generation import ContextFull
 from teachllm.stack.inference.language_model import LanguageModel
 
@@ -144,16 +145,29 @@ def test_best_of_gives_the_texts_with_the_highest_mean_log_probability(make_engi
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
-def test_beams_are_those_of_beam_search(make_engine: MakeEngine, run, tiny, length_penalty) -> None:
+def test_beams_are_those_of_beam_search(
+    make_engine: MakeEngine, run, tiny, monkeypatch, length_penalty
+) -> None:
     engine = make_engine(n_blocks=34)
     prompts = [[4, 5, 6, 7, 8, 9], [200], [31, 32, 33]]
     beam = BeamSearch(4, length_penalty)
     ends = frozenset({257, 12, 83, 122})
     options = RequestOptions(max_tokens=14, n=3, beam=beam, end_tokens=ends)
+    engine.add(
+        [1] * 30, RequestOptions(max_tokens=40)
+    )  # it goes first, so that blocks run out for the others
     names = [engine.add(prompt, options) for prompt in prompts]
-    engine.add([1] * 30, RequestOptions(max_tokens=40))  # so that blocks run out
+    restarted = False
+    lose_memory = Job.lose_memory
+
+    def watched(job: Job) -> None:
+        nonlocal restarted
+        restarted |= len(job.branches) > 1
+        lose_memory(job)
+
+    monkeypatch.setattr(Job, "lose_memory", watched)
     told = run(engine)
-    assert engine.snapshot().preemptions > 0
+    assert restarted
     for prompt, name in zip(prompts, names, strict=True):
         found = beam_search(
             tiny.model,
