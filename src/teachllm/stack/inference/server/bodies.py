@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MOST_TEXT = 64  # characters of a stop string
+from teachllm.stack.inference.engine.request import MOST_PRIORITY
 
 
 class Body(BaseModel):
@@ -61,7 +61,7 @@ class Sampled(Body):
     top_k: int | None = None
     min_p: float | None = Field(None, ge=0, le=1)
     repetition_penalty: float | None = Field(None, gt=0, le=10)
-    priority: int = Field(0, ge=-1000, le=1000)
+    priority: int = Field(0, ge=-MOST_PRIORITY, le=MOST_PRIORITY)
     structured_outputs: StructuredOutputs | None = None
 
     def stops(self) -> tuple[str, ...]:
