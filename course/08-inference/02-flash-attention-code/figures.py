@@ -286,7 +286,7 @@ class Snapshots(Hbm):
 @functools.lru_cache(maxsize=32)
 def fill_errors(block: int, causal: bool) -> tuple[Tensor, Tensor]:
     """Per block of keys and query: |O so far − O| / |O|, by the real loop, and by averaging finished blocks."""
-    q, k, v = (normal(1, 1, N_FILL, D_FILL, seed=seed) * 1.5 for seed in range(3))
+    q, k, v = (normal(1, 1, N_FILL, D_FILL, seed=seed) * 1.2 for seed in range(3))
     hbm = Snapshots()
     final = flash_forward_v1(q, k, v, causal=causal, block_q=N_FILL, block_k=block, hbm=hbm)[0][0, 0]
     exact = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), is_causal=causal)[0, 0]
@@ -680,7 +680,7 @@ def backward_for_real(
     longest: Annotated[
         int,
         Choice(
-            [(n, Both.same(f"{n:,}")) for n in (1024, 2048, 4096)],
+            [(n, Both.same(f"{n:,}")) for n in (512, 1024, 2048, 4096)],
             label=Both("最长几个 token", "longest text"),
         ),
     ] = 4096,
@@ -769,7 +769,7 @@ def your_backward(
     text: Annotated[
         str, TextInput(max_length=300, lines=3, label=Both("拿哪句话训练", "the sentence to train on"))
     ] = SENTENCE,
-    steps: Annotated[int, Slider(2, 8, label=Both("训练几步", "steps"))] = 5,
+    steps: Annotated[int, Slider(1, 8, label=Both("训练几步", "steps"))] = 5,
 ) -> Iterator[Event]:
     total = 2 * (steps + 1)
     yield Progress(0, total, Both("读入模型", "loading the model"))

@@ -484,8 +484,9 @@ def rounds_at_every_block(q, k, v, out, logsumexp, d_out, *, hbm=None, **options
 @mutant("test_the_arguments_stay_as_they_were")
 def throws_away_the_callers_gradient(q, k, v, out, logsumexp, d_out, *, hbm=None, **options):
     tiles = Tiles.of(q, k, v, **options)
-    queries, keys, values = tiles.grouped(q), tiles.shared(k), tiles.shared(v)
-    whole, d_outs = tiles.grouped(logsumexp), tiles.grouped(d_out)
+    on_chip = torch.Tensor.double if q.dtype == torch.float64 else torch.Tensor.float
+    queries, keys, values = map(on_chip, (tiles.grouped(q), tiles.shared(k), tiles.shared(v)))
+    whole, d_outs = tiles.grouped(logsumexp), on_chip(tiles.grouped(d_out))
     delta = (d_outs * tiles.grouped(out)).sum(-1)
     dq, dk, dv = torch.zeros_like(queries), torch.zeros_like(k), torch.zeros_like(v)
     for columns in tiles.column_blocks():
