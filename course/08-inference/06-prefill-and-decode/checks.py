@@ -25,8 +25,8 @@ def heads(n_queries: int, n_keys: int, n_heads: int = 4, n_kv_heads: int = 4, se
 
 
 @diagnosis(
-    zh="解码错了：只有 1 个 query 时，它是最新的位置，缓存里的每一个 key 都看得见。",
-    en="Decoding is wrong: a single query is the newest position and sees every key in the cache.",
+    zh="解码错了：只有 1 个 query 时，它是最新的位置，缓存里的每一个 key 都看得见；分数除以 √d。",
+    en="Decoding is wrong: a single query is the newest position and sees every key in the cache, and scores are divided by √d.",
 )
 def test_one_query_sees_every_key(implementation):
     q, k, v = heads(1, 7, seed=10)

@@ -151,8 +151,8 @@ def compute_bound_from(machine: str, model: str) -> int:
 
 @value
 def activation_ceiling(model: str) -> float:
-    """The intensity that a prefill cannot exceed when every matrix product reads its input from memory and
-    writes its output there: its operations over these bytes alone, in bf16.
+    """The intensity that the matrix products of a prefill cannot exceed when each reads its input from memory and
+    writes its output there: their operations over these bytes alone, in bf16.
     """
     c = sizes(model)
     inner, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim

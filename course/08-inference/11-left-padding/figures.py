@@ -293,8 +293,8 @@ def shifted_row(
         ),
         Text(
             Both(
-                f"绝对位置：{weights_moved('absolute', shift):.1f}% 的注意力换了地方。RoPE：{weights_moved('rope', shift):.5f}%，只是舍入。",
-                f"Absolute positions: {weights_moved('absolute', shift):.1f}% of the attention moved. RoPE: {weights_moved('rope', shift):.5f}%, mere rounding.",
+                f"绝对位置：{weights_moved('absolute', shift):.1f}% 的注意力换了地方。RoPE：{weights_moved('rope', shift):.6f}%，只是舍入。",
+                f"Absolute positions: {weights_moved('absolute', shift):.1f}% of the attention moved. RoPE: {weights_moved('rope', shift):.6f}%, mere rounding.",
             )
         ),
     ]  # fmt: skip
@@ -452,6 +452,7 @@ def one_batch(
                 f"{sum(first)} / {len(ids)}",
                 f"{sum(same)} / {len(ids)}",
                 words.decode(written[0]),
+                words.decode(written[-1]),
             ]
         )
         yield Show(
@@ -462,10 +463,12 @@ def one_batch(
                     Both("第一个 token 相同", "same first token"),
                     Both("整段相同", "same throughout"),
                     Both(f"“{PROMPTS[0]}”之后", f"after “{PROMPTS[0]}”"),
+                    Both(f"“{PROMPTS[-1]}”之后", f"after “{PROMPTS[-1]}”"),
                 ],
                 list(rows),
                 note=Both(
-                    f"单独写的是：{words.decode(alone[0])}", f"alone it writes: {words.decode(alone[0])}"
+                    f"单独写的是：{words.decode(alone[0])}｜{words.decode(alone[-1])}",
+                    f"alone it writes: {words.decode(alone[0])} | {words.decode(alone[-1])}",
                 ),
             ),
         )
@@ -604,6 +607,7 @@ def learn_to_stop(
         rows.append(
             [
                 name,
+                f"{loss.item():.2f}",
                 f"{at_end:.3f}",
                 f"{elsewhere:.4f}",
                 f"{stopped} / 64",
@@ -616,6 +620,7 @@ def learn_to_stop(
             Table(
                 [
                     Both("怎样定标签", "how targets are made"),
+                    Both("最后的训练损失", "last training loss"),
                     Both("该停时停的概率", "stops where it should"),
                     Both("不该停时停的概率", "stops elsewhere"),
                     Both("30 个 token 内停下", "ended within 30 tokens"),
