@@ -29,6 +29,7 @@ from teachllm.stack.quantization.packing import Packed
 
 LEAST_PARAMETERS = 5_000_000  # a smaller model is fast in any way, and measuring it is a waste
 MEASURED_STEPS = 5
+LONG_PROMPT = 65  # more rows than a fused step takes
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,11 @@ def _fastest(model: Llama | GPT2, obstacle: str | None) -> Decoding:
 
 @torch.inference_mode()
 def _step_seconds(model: Llama, n_steps: int = MEASURED_STEPS) -> float:
-    """Median seconds of `n_steps` steps, after one that compiles what is not on disk yet."""
+    """Median seconds of `n_steps` steps, after a prompt and a step that compile what is not on disk yet."""
     cache = KVCache.for_model(model.config, 1 + n_steps, dtype=model.embedding.weight.dtype)
     token = torch.zeros(1, 1, dtype=torch.long)
+    if model.config.context_length > LONG_PROMPT:
+        model(token.expand(1, LONG_PROMPT), last_only=True)
     taken = []
     for _ in range(1 + n_steps):
         began = time.perf_counter()

@@ -64,7 +64,7 @@ class SwiGLUFeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         gate_up = self.gate_up(x)
-        if fast.pays(gate_up, self.down.weight):
+        if fast.pays(gate_up, self.down.weight) or fast.pays_for_reading(gate_up, self.down.weight):
             return fast_swiglu_down(gate_up, self.down.weight)
         gate, up = gate_up.chunk(2, dim=-1)
         return self.down(swiglu(gate, up))

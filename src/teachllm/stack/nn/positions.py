@@ -208,10 +208,12 @@ def rotated_heads(
 ]:
     """Queries, keys and values from one row a position, which holds their heads one after another.
 
-    Queries and keys are turned. In training on a CPU, a fused kernel does all of it in one pass.
+    Queries and keys are turned. Where it is faster on a CPU, a fused kernel does all of it in one pass.
     """
     if fast.pays(qkv) and cos.dtype == torch.float32 and cos.ndim == 2:
         return fast_rotated_heads(qkv, cos, sin, n_heads, n_kv_heads)
+    if fast.pays_for_reading(qkv) and cos.ndim == 2:
+        return fast_rotated_heads(qkv, cos.float(), sin.float(), n_heads, n_kv_heads)
     heads = qkv.unflatten(-1, (n_heads + 2 * n_kv_heads, -1)).transpose(1, 2)
     qk, v = heads.split([n_heads + n_kv_heads, n_kv_heads], dim=1)
     q, k = apply_rope(qk, cos, sin).split([n_heads, n_kv_heads], dim=1)

@@ -38,6 +38,21 @@ def pays(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors) and can_run(*tensors)
 
 
+LEAST_ROWS = 16
+
+
+def pays_for_reading(x: Tensor, *others: Tensor) -> bool:
+    """Whether kernels are faster than PyTorch's where nobody wants a gradient: in bfloat16, which those read
+    and write once for every operation, and for enough rows.
+    """
+    return (
+        x.dtype == torch.bfloat16
+        and not torch.is_grad_enabled()
+        and x.numel() >= LEAST_ROWS * x.shape[-1]
+        and can_run(x, *others)
+    )
+
+
 def compiled_for(dtype: torch.dtype, make: Callable[[Any], Callable[..., None]]) -> Any:
     """The kernel that `make` writes for numbers of this dtype, compiled at its first use, kept on disk."""
     return _compiled(make, NUMBERS[dtype])
