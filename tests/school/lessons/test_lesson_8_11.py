@@ -92,7 +92,8 @@ def test_only_right_layouts_write_what_each_prompt_writes_alone(lesson) -> None:
 @pytest.mark.slow
 def test_a_model_that_never_sees_the_end_never_stops(lesson) -> None:
     by_mask, by_token = last_table(lesson, "learn_to_stop", steps=100)
-    assert float(by_mask[1]) > 0.5
-    assert float(by_token[1]) < 0.02
-    assert int(by_mask[3].split()[0]) > 40
-    assert by_token[3] == "0 / 64"
+    assert abs(float(by_mask[1]) - float(by_token[1])) < 0.3  # the loss does not tell
+    assert float(by_mask[2]) > 0.5
+    assert float(by_token[2]) < 0.02
+    assert int(by_mask[4].split()[0]) > 40
+    assert by_token[4] == "0 / 64"
