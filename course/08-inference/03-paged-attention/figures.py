@@ -99,8 +99,8 @@ def smollm_block_kib(block_size: int = 16) -> float:
 
 @value
 def block_lines(block_size: int = 16) -> int:
-    """Cache lines of 64 bytes in the keys of one block of one layer of SmolLM2-135M, in bf16."""
-    return block_size * config().n_kv_heads * config().head_dim * 2 // 64
+    """Cache lines of 64 bytes in the keys of one block of one layer of SmolLM2-135M, in float32."""
+    return block_size * config().n_kv_heads * config().head_dim * 4 // 64
 
 
 # ---------------------------------------------------------------- where the memory goes
@@ -611,7 +611,7 @@ def fill_up(
         yield Show("table", Table([*columns, *KINDS.values()], rows))
     yield Progress(len(WAYS), len(WAYS))
     yield Metric(
-        Both("分页比按上限快", "paged against the maximum"),
+        Both("按上限的步数是分页的", "steps with the maximum, against paged"),
         len(served("max")) / len(served("blocks", block_size)),
         "×",
     )
