@@ -6,7 +6,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -283,14 +283,16 @@ def softmax_errors(
 # ---------------------------------------------------------------- the walk through the tiles
 
 BLOCKS, BLOCK, WIDTH = 6, 4, 4
-Order = Literal["keys", "queries"]
+# What crosses beside the matrices: version 1 carries m and ℓ to and fro, version 2 writes L in the end.
+STATE = {"keys": "m, ℓ", "queries": "L"}
 
 
 class Diary(Hbm):
     """A meter that also writes down what crossed: ("read" or "write", which matrix, which block)."""
 
-    def __init__(self, q: Tensor, k: Tensor, v: Tensor) -> None:
+    def __init__(self, q: Tensor, k: Tensor, v: Tensor, state: str) -> None:
         super().__init__()
+        self.state = state
         self.names = {x.untyped_storage().data_ptr(): name for x, name in ((q, "Q"), (k, "K"), (v, "V"))}
         self.entries: list[tuple[str, str, int]] = []
 
@@ -304,7 +306,7 @@ class Diary(Hbm):
 
     def _note(self, what: str, x: Tensor) -> None:
         wide = x.shape[-1] == WIDTH and x.dim() == 5
-        name = self.names.get(x.untyped_storage().data_ptr(), "O" if wide else "m, ℓ")
+        name = self.names.get(x.untyped_storage().data_ptr(), "O" if wide else self.state)
         self.entries.append((what, name, x.storage_offset() // (BLOCK * (WIDTH if wide else 1))))
 
 
@@ -312,7 +314,7 @@ class Diary(Hbm):
 def diary(order: str, causal: bool) -> list[tuple[str, str, int]]:
     """What the real forward pass reads and writes, for 6 × 6 tiles."""
     q, k, v = (normal(1, 1, BLOCKS * BLOCK, WIDTH, seed=seed) for seed in range(3))
-    hbm = Diary(q, k, v)
+    hbm = Diary(q, k, v, STATE[order])
     forward = flash_forward_v1 if order == "keys" else flash_forward
     forward(q, k, v, causal=causal, block_q=BLOCK, block_k=BLOCK, hbm=hbm)
     return hbm.entries
@@ -388,7 +390,7 @@ def tile_walk(
             sum(entry[:2] == ("read", name) for entry in entries),
             sum(entry[:2] == ("write", name) for entry in entries),
         ]
-        for name in ("Q", "K", "V", "O", "m, ℓ")
+        for name in ("Q", "K", "V", "O", STATE[order])
     ]
     stays = (
         Both(
@@ -416,10 +418,14 @@ def tile_walk(
             rows,
             title=Both("到目前为止的显存读写", "traffic with GPU memory so far"),
             note=Both(
-                "开头把 O、m、ℓ 置零的那一遍不算", "setting O, m and ℓ at the very beginning is left out"
+                "m 和 ℓ 各算一块；开头给 O、m、ℓ 赋初值的那一遍不算",
+                "m and ℓ count as a block each; setting O, m and ℓ at the very beginning is left out",
             )
             if order == "keys"
-            else None,
+            else Both(
+                "L：每个 query 一个数，留给反向传播，下一节讲",
+                "L: one number a query, kept for the backward pass; see the next section",
+            ),
         ),
     ]
 
@@ -496,7 +502,7 @@ def roofline_milliseconds(kind: str, n: int, d: int, block: int) -> float:
         unit="%",
         answer=lambda: 100 / traffic_ratio(4096, 64, 128),
         explain=lambda: Both(
-            f"{100 / traffic_ratio(4096, 64, 128):.0f}%，也就是原来的 1/{traffic_ratio(4096, 64, 128):.1f}。长句子里这个比值接近 d / (2 × 块大小)，和长度无关：两边都按 N² 增长。",
+            f"{100 / traffic_ratio(4096, 64, 128):.0f}%，也就是原来的 1/{traffic_ratio(4096, 64, 128):.1f}。文本长的时候，这个比值接近 d / (2 × 块大小)，和长度无关：两边都按 N² 增长。",
             f"{100 / traffic_ratio(4096, 64, 128):.0f}%, or 1/{traffic_ratio(4096, 64, 128):.1f} of it. For long texts it comes near d / (2 × block), whatever the length: both grow as N².",
         ),
     ),
@@ -554,12 +560,12 @@ def traffic(
         ),
         Text(
             Both(
-                f"N = 32768 时，融合后的读写量是原来的 1/{ratio:.1f}。"
+                f"N = 32768 时，第二版的读写量是三个内核的 1/{ratio:.1f}。"
                 if ratio > 1
-                else f"N = 32768 时，融合后反而是原来的 {1 / ratio:.1f} 倍：块太小，K、V 要重读太多遍。",
-                f"At N = 32,768 the fused kernel moves 1/{ratio:.1f} of the bytes."
+                else f"N = 32768 时，第二版反而是三个内核的 {1 / ratio:.1f} 倍：块太小，K、V 要重读太多遍。",
+                f"At N = 32,768 version 2 moves 1/{ratio:.1f} of the bytes of the three kernels."
                 if ratio > 1
-                else f"At N = 32,768 the fused kernel moves {1 / ratio:.1f} times as many bytes: blocks are so small that K and V are read again too often.",
+                else f"At N = 32,768 version 2 moves {1 / ratio:.1f} times the bytes of the three kernels: blocks are so small that K and V are read again too often.",
             )
         ),
     ]

@@ -83,9 +83,12 @@ def test_the_walk_visits_every_visible_tile_once_and_says_what_crossed(
         if order == "queries":
             assert (read["Q"], read["K"], read["V"], read["O"]) == (6, tiles, tiles, 0)
             assert written["O"] == 6
+            assert "m, ℓ" not in read  # they never leave the chip
+            assert (read["L"], written["L"]) == (0, 6)
         else:
             assert (read["Q"], read["K"], read["V"], read["O"]) == (tiles, 6, 6, tiles)
             assert written["O"] == tiles
+            assert read["m, ℓ"] == written["m, ℓ"] == 2 * tiles
 
 
 def test_traffic_is_what_the_text_says(lesson) -> None:
