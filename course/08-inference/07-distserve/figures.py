@@ -759,7 +759,7 @@ def tensor_speedup(link: str = "nvlink", tokens: int = PROMPT) -> float:
     seconds=30,
     summary=Both(
         "让课程的引擎跑十几种真实的步，拟合这台电脑；再用拟合出来的去预测它服务一批请求要多久。",
-        "Runs a dozen real steps of the course's engine, fits this computer to them, then predicts how long the engine needs to serve some requests.",
+        "Runs more than a dozen real steps of the course's engine, fits this computer to them, then predicts how long the engine needs to serve some requests.",
     ),
 )
 def beside_the_engine(
@@ -799,7 +799,7 @@ def beside_the_engine(
     yield Metric(Both("算力", "arithmetic"), device.reached_peak / 1e9, "GFLOP/s")
     yield Metric(Both("带宽", "bandwidth"), device.reached_bandwidth / 1e9, "GB/s")
     yield Metric(Both("重叠", "overlap"), 100 * device.overlap, "%")
-    yield Metric(Both("拟合的平均误差", "mean error of the fit"), 100 * fitted.mean_error, "%")
+    yield Metric(Both("单独一步的平均误差", "mean error of a single step"), 100 * fitted.mean_error, "%")
 
     requests = [Arrival(0.0, 32 + 16 * (i % 5), 12) for i in range(n)]
     real_ends(language_model, requests, budget)  # kernels for these shapes are chosen the first time
@@ -821,6 +821,7 @@ def beside_the_engine(
         ),
     )
     ratio = max(job.last_token for job in predicted) / max(real)
+    yield Metric(Both("整批请求的时间误差", "error of the time of all requests"), 100 * abs(ratio - 1), "%")
     yield Progress(len(COMPOSITIONS) + 2, len(COMPOSITIONS) + 2)
     yield Say(
         Both(

@@ -31,7 +31,8 @@ def slo_attainment(
     TTFT, time to first token: first token − arrival, so waiting counts.
     TPOT, time per output token: (last − first token) / (n_tokens − 1), as the first belongs to TTFT; an
     answer of one token, which is the first and the last, has none and keeps that objective.
-    Who is exactly in time is in time. Who never got a token, with infinity or nan as time, keeps nothing.
+    Who is exactly in time is in time. Who never got the first or the last token, with
+    infinity or nan as its time, keeps nothing.
     ValueError if there is no request, or the lists differ in length.
     """
     columns = (arrivals, first_tokens, last_tokens, n_tokens)
