@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import math
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -866,39 +868,14 @@ def triton_here(
             )
         )
     on_gpu = torch.cuda.is_available()
-    if not on_gpu:
-        if "triton" in sys.modules and os.environ.get("TRITON_INTERPRET") != "1":
-            raise CannotRun(
-                Both(
-                    "Triton 已经读进来了，来不及换成解释器。请在终端里设 TRITON_INTERPRET=1 再打开。",
-                    "Triton has been imported already, too late for its interpreter. Set TRITON_INTERPRET=1 in a terminal and start again.",
-                )
-            )
-        os.environ["TRITON_INTERPRET"] = "1"  # this lab has a process of its own
-    from teachllm.stack.nn.fast.flash_triton import triton_flash_attention
-
-    device, shape = ("cuda", (4, 8, 2, 4096, 64)) if on_gpu else ("cpu", (1, 4, 2, n, 16))
-    batch, heads, kv_heads, n, d = shape
-    q, d_out = (normal(batch, heads, n, d, seed=seed).to(device) for seed in (0, 1))
-    k, v = (normal(batch, kv_heads, n, d, seed=seed).to(device) for seed in (2, 3))
     yield Say(
         Both(
             f"在 {torch.cuda.get_device_name()} 上。" if on_gpu else "这台电脑上没有 GPU：用解释器。",
             f"On {torch.cuda.get_device_name()}." if on_gpu else "No GPU here: by the interpreter.",
         )
     )
-
-    def ours(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return triton_flash_attention(q, k, v, causal=causal)
-
-    def pytorch(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        k, v = (repeat_kv_heads(x, heads // kv_heads) for x in (k, v))
-        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-
-    expected = [pytorch(q, k, v), *gradients(pytorch, q, k, v, d_out)]
     yield Progress(1, 2)
-    found = [ours(q, k, v), *gradients(ours, q, k, v, d_out)]
-    differences = [(x - y).abs().max().item() for x, y in zip(found, expected, strict=True)]
+    found = compare(4096, causal) if on_gpu else interpreted(n, causal)
     yield Show(
         "answers",
         Table(
@@ -907,32 +884,85 @@ def triton_here(
                 Both("形状", "shape"),
                 Both("与 PyTorch 相差最多", "largest difference from PyTorch"),
             ],
-            [
-                [name, " × ".join(map(str, x.shape)), f"{difference:.0e}"]
-                for name, x, difference in zip(("O", "dQ", "dK", "dV"), found, differences, strict=True)
-            ],
-            note=Both("float32", "float32"),
+            [[name, shape, f"{difference:.0e}"] for name, shape, difference in found],
+            note="float32",
         ),
     )
+    differences = [difference for *_, difference in found]
     yield Metric(Both("相差最多", "largest difference"), max(differences))
     if on_gpu:
-        half = [x.bfloat16() for x in (q, k, v, d_out)]
-        for name, attention in ((Both("我们的", "ours"), ours), (Both("PyTorch", "PyTorch"), pytorch)):
+        for name, took in zip((Both("我们的", "ours"), Both.same("PyTorch")), times(causal), strict=True):
             yield Metric(
                 Both(f"{name.zh}：前向加反向，bfloat16", f"{name.en}: forward and backward, bfloat16"),
-                milliseconds(lambda attention=attention: gradients(attention, *half)),
+                took,
                 "ms",
             )
     yield Progress(2, 2)
 
 
+def two_ways(n: int, causal: bool) -> tuple[list[Callable[..., Tensor]], list[Tensor]]:
+    """The Triton kernels and PyTorch's; q, k, v and the gradient of the output, on the GPU if there is one."""
+    from teachllm.stack.nn.fast.flash_triton import triton_flash_attention
+
+    on_gpu = torch.cuda.is_available()
+    (batch, heads, kv_heads, d), device = ((4, 8, 2, 64), "cuda") if on_gpu else ((1, 4, 2, 16), "cpu")
+    given = [
+        normal(batch, h, n, d, seed=seed).to(device)
+        for seed, h in enumerate((heads, kv_heads, kv_heads, heads))
+    ]
+
+    def ours(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return triton_flash_attention(q, k, v, causal=causal)
+
+    def pytorch(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        k, v = (repeat_kv_heads(x, heads // kv_heads) for x in (k, v))
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+    return [ours, pytorch], given
+
+
+def compare(n: int, causal: bool) -> list[tuple[str, str, float]]:
+    """Name, shape and largest difference of the output and the three gradients."""
+    ways, (q, k, v, d_out) = two_ways(n, causal)
+    mine, theirs = ([way(q, k, v), *gradients(way, q, k, v, d_out)] for way in ways)
+    return [
+        (name, " × ".join(map(str, x.shape)), (x - y).abs().max().item())
+        for name, x, y in zip(("O", "dQ", "dK", "dV"), mine, theirs, strict=True)
+    ]
+
+
+def interpreted(n: int, causal: bool) -> list[tuple[str, str, float]]:
+    """`compare` in a process of its own: the interpreter must be chosen before Triton is imported."""
+    script = (
+        "import json, runpy, sys; compare = runpy.run_path(sys.argv[1])['compare']; "
+        "print(json.dumps(compare(int(sys.argv[2]), sys.argv[3] == 'True')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, __file__, str(n), str(causal)],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return [tuple(line) for line in json.loads(done.stdout.splitlines()[-1])]
+
+
+def times(causal: bool) -> list[float]:
+    """Milliseconds of forward and backward in bfloat16, 4,096 tokens, of both ways on a GPU."""
+    ways, given = two_ways(4096, causal)
+    half = [x.bfloat16() for x in given]
+    return [milliseconds(lambda way=way: gradients(way, *half)) for way in ways]
+
+
 def milliseconds(run: Callable[[], object]) -> float:
     """The median of nine runs on the GPU, after three to warm up."""
-    times = []
+    taken = []
     for _ in range(12):
         torch.cuda.synchronize()
         began = time.perf_counter()
         run()
         torch.cuda.synchronize()
-        times.append(1e3 * (time.perf_counter() - began))
-    return sorted(times[3:])[4]
+        taken.append(1e3 * (time.perf_counter() - began))
+    return sorted(taken[3:])[4]

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 
 from teachllm.school.figures.real_model import CHAT_MODEL
@@ -139,7 +134,7 @@ def test_the_backward_pass_for_real(lesson) -> None:
 
 
 def test_the_model_trains_on_the_readable_backward_pass(lesson, real_model) -> None:
-    given = {"text": "Tiles are used up and dropped, one by one.", "steps": 1}
+    given = {"text": "Tiles are used up and then dropped.", "steps": 1}
     events = list(lesson.labs["your_backward"].run(given, "en"))
     (difference,) = [event["value"] for event in events_of(events, "metric")]
     assert difference < 1e-4
@@ -152,19 +147,9 @@ def test_the_model_trains_on_the_readable_backward_pass(lesson, real_model) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("interpreted Triton")
-def test_the_triton_lab_runs_in_a_process_of_its_own() -> None:
+def test_the_triton_lab_agrees_with_pytorch(lesson) -> None:
     pytest.importorskip("triton")
-    script = (
-        "import json; from teachllm.school.lesson import load_lesson; "
-        "print(json.dumps(list(load_lesson('8.2').labs['triton_here'].run({'n': 16}, 'en'))))"
-    )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    events = json.loads(done.stdout)
+    events = list(lesson.labs["triton_here"].run({"n": 16}, "en"))
     assert events[-1]["event"] == "done", events[-1]
     (difference,) = [e["value"] for e in events_of(events, "metric") if e["name"] == "largest difference"]
     assert difference < 1e-4
