@@ -102,7 +102,7 @@ def test_the_bonus_token_comes_from_the_last_row(implementation):
 
 
 @diagnosis(
-    zh="草稿不靠运气（例如 n-gram，q 是 1）的时候不对：token 以概率 p 留下；被拒绝，就从去掉它的 p 里抽，绝不能又抽到它。",
+    zh="草稿没有随机性（例如 n-gram，q 是 1）的时候不对：token 以概率 p 留下；被拒绝，就从去掉它的 p 里抽，绝不能又抽到它。",
     en="It is wrong for a draft without chance (n-grams, q = 1): the token stays with probability p; if it is rejected, draw from p without it, and never get it again.",
 )
 def test_a_draft_without_chance(implementation):

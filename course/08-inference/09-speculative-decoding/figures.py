@@ -284,6 +284,13 @@ def ridge() -> float:
 
 
 @value
+def intensity(batch: int, n_tokens: int = 1, length: int = 512) -> float:
+    """Operations for each byte read in a pass of Llama-3-8B over ``n_tokens`` tokens of ``batch`` texts, in bf16."""
+    cost = decode_cost(PRESETS["llama3-8b"], batch, length)
+    return n_tokens * cost.flops / cost.bytes
+
+
+@value
 def batch_gain(batch: int, k: int = 4, alpha: float = 0.6, length: int = 512) -> float:
     """The speed-up with a draft that costs nothing, such as n-grams."""
     return speed_up(alpha, k, 0.0, pass_seconds(batch, k + 1, length) / pass_seconds(batch, 1, length))
@@ -307,9 +314,9 @@ BATCHES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
         ],
         answer=lambda: 2 if batch_gain(512) < 1 else (1 if batch_gain(512) < batch_gain(1) else 0),
         explain=lambda: Both(
-            f"{batch_gain(512):.2f} 倍。512 个请求，一步本来就要算 512 个 token，运算单元已经忙起来了；每个请求再多验 4 个，就是真的多算。",
-            f"{batch_gain(512):.2f} times. A step for 512 requests computes 512 tokens and keeps the arithmetic units busy; verifying four more for "
-            "each of them is real work.",
+            f"{batch_gain(512):.2f} 倍。512 个请求，一步本来就要算 512 个 token，运算单元已经有一半多的时间在忙；每个请求再多验 4 个，运算是 5 倍，剩下的时间装不下。",
+            f"{batch_gain(512):.2f} times. A step for 512 requests computes 512 tokens and keeps the arithmetic units busy more than half of the time; verifying "
+            "four more for each of them is five times the work, more than the idle rest can take.",
         ),
     ),
 )
