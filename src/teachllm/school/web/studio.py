@@ -64,7 +64,8 @@ class Studio:
         return as_lang(chosen) if chosen in LANGUAGES else browser_language(request)
 
     def warm_up(self) -> None:
-        """Does ahead what a first visit would wait for: the search index, torch and the lessons' pages.
+        """Does ahead what a first visit would wait for: the search index, torch, and the pages of the lesson
+        that one was in and of the one behind it. To draw all lessons would take minutes and gigabytes.
 
         Begins a moment later, so that the first page does not wait for it.
         """
@@ -72,9 +73,12 @@ class Studio:
         search.warm_up()
         chosen = self.store.setting("lang")
         lang = as_lang(chosen) if chosen in LANGUAGES else "en"
-        for lesson in self.course.available():
+        position = self.store.continue_at(self.course)
+        lessons = [lesson.id for lesson in self.course.available()]
+        first = lessons.index(position.lesson) if position and position.lesson in lessons else 0
+        for lesson in lessons[first : first + 2]:
             with contextlib.suppress(CourseFileError):  # its page will tell
-                render(lesson.id, lang)
+                render(lesson, lang)
 
     def stop_runs(self) -> None:
         """Stops what is going on, so that whoever follows it hears the end of it."""

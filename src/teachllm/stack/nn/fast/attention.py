@@ -67,7 +67,7 @@ def prompt_attention(
 
 
 def prompt_attention_is_faster(q: Tensor) -> bool:
-    """Whether it is than PyTorch's kernel: for pieces of a prompt in bfloat16, when nobody wants a gradient."""
+    """Whether it is, for pieces of a prompt in bfloat16 when nobody wants a gradient."""
     return (
         q.shape[2] >= ROWS
         and not torch.is_grad_enabled()
