@@ -74,8 +74,8 @@ def test_three_gradients_with_the_shapes_of_the_inputs(implementation):
 
 
 @diagnosis(
-    zh="只有一格时，dV 就不对。dV = Pᵀ dO，P = e^(S − L)：S 里有 scale，L 每个 query 一个数，减之前补一维 unsqueeze(-1)。",
-    en="dV is wrong even with a single tile. dV = Pᵀ dO with P = e^(S − L): S contains the scale, and L has one number a query, so give it one more dimension by unsqueeze(-1) before you subtract.",
+    zh="只有一格时，dV 就不对。dV = Pᵀ dO，P = e^(S − L)：S 里有 scale，L 每个 query 一个数，减之前补一维 unsqueeze(-1)。检查用 float64，片上别一律转成 float32。",
+    en="dV is wrong even with a single tile. dV = Pᵀ dO with P = e^(S − L): S contains the scale, and L has one number a query, so give it one more dimension by unsqueeze(-1) before you subtract. The check is in float64: do not make everything float32.",
 )
 def test_the_values_of_one_tile(implementation):
     got, expected = run(implementation, *problem())
@@ -203,7 +203,7 @@ def test_dropout(implementation):
 
 
 @diagnosis(
-    zh="输入是 bfloat16 时，要么返回的类型不对，要么误差太大。片上一律换成 float32 再算；dQ 在块与块之间累加，也要用 float32 存，最后才转回 bfloat16，否则每块舍入一次。",
+    zh="输入是 bfloat16 时，要么返回的类型不对，要么误差太大。片上换成 float32 再算；dQ 在块与块之间累加，也要用 float32 存，最后才转回 bfloat16，否则每块舍入一次。",
     en="With bfloat16 inputs either the dtype of a result or its error is wrong. On the chip compute in float32; dQ is added to from block to block and waits in float32 too, to become bfloat16 at the very end. Otherwise it is rounded at every block.",
 )
 def test_bfloat16_is_rounded_once(implementation):
