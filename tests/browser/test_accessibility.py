@@ -92,12 +92,14 @@ def test_axe_finds_nothing_in_the_overlays(visit: Visit, studio: Any) -> None:
 def test_axe_finds_nothing_in_the_lessons_of_the_course(
     browser: Browser, start_studio: StartStudio, tmp_path: Path, lang: str, theme: str
 ) -> None:
+    """Every other lesson in Chinese and light, the others in English and dark."""
     found = {}
+    lessons = list(load_course().available())[lang == "en" :: 2]
     with start_studio(tmp_path / "home") as studio:
         studio.settle(lang=lang, theme=theme)
         with opened(browser, studio, reduced_motion="reduce") as (page, _):
-            for lesson in load_course().available():
-                page.goto(f"{studio.address}/lesson/{lesson.id}")
+            for lesson in lessons:
+                page.goto(f"{studio.address}/lesson/{lesson.id}", timeout=120_000)  # its first drawing
                 for island in page.locator("[data-island]").all():
                     island.scroll_into_view_if_needed()
                 expect(page.locator("[data-island]:not([data-alive])")).to_have_count(0, timeout=120_000)

@@ -31,6 +31,9 @@ PLANNED = 0.8
 """What can only be announced comes after what can be read."""
 OPENING = 0.9
 """The beginning of a lesson mentions what a section then explains."""
+ASIDE = 0.6
+"""What names a thing without explaining it: the sections of `ASIDES`, which every lesson has."""
+ASIDES = ("sources", "differs", "recall")
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class _Reader:
                     lesson_id=self.lesson.id,
                     anchor=self.anchor,
                     terms=tuple(dict.fromkeys(self.terms)),
-                    weight=1.0 if self.anchor else OPENING,
+                    weight=ASIDE if self.anchor in ASIDES else 1.0 if self.anchor else OPENING,
                 )
             )
         self.words, self.terms = [], []

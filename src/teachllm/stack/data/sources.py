@@ -206,7 +206,8 @@ def run_installer(
 def largest_file(folder: Path) -> int:
     """Bytes of the largest file in `folder` and below: how far a download that goes there has come."""
     largest = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # renamed or removed just now
-            largest = max(largest, path.stat().st_size)
+    for inside, _, names in os.walk(folder):  # which passes over folders that are removed just now
+        for name in names:
+            with contextlib.suppress(OSError):  # renamed or removed just now
+                largest = max(largest, Path(inside, name).stat().st_size)
     return largest
