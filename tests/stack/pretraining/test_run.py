@@ -173,7 +173,7 @@ def test_two_processes_are_one_run(recipe: Recipe, recipe_file: Path, tmp_path: 
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "teachllm", "train", str(recipe_file), "--out", str(tmp_path / "runs")]
     done = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     ((folder, info),) = list_runs(tmp_path / "runs")
