@@ -18,7 +18,7 @@ from .conftest import RunningStudio, opened
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("first-hour")]
 StartStudio = Callable[..., AbstractContextManager[RunningStudio]]
-SLOW = 300_000
+SLOW = 300_000  # milliseconds: two loaded cores
 
 TIES_BROKEN_THE_WRONG_WAY = "def train_bpe(word_counts, num_merges):\n    return []\n"
 ENDLESS = "def train_bpe(word_counts, num_merges):\n    while True:\n        pass\n"
