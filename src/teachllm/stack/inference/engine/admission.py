@@ -31,6 +31,10 @@ class Admission:
         self._grammars = Grammars(language_model.tokenizer)
         self._numbers = count(1)
 
+    def check(self, prompt: Sequence[int], options: RequestOptions) -> None:
+        """Raises what `prepare` would."""
+        self._checked(list(prompt), options)
+
     def prepare(self, prompt: Sequence[int], options: RequestOptions, request_id: str | None) -> Ongoing:
         """The request, ready to wait for its turn.
 
@@ -39,18 +43,7 @@ class Admission:
         """
         ids = list(prompt)
         name = f"request-{next(self._numbers)}" if request_id is None else request_id
-        wanted, at_longest = self._tokens_to_write(ids, options)
-        if min(ids) < 0 or max(ids) >= self._vocab_size:
-            raise ValueError(
-                f"the prompt has ids from {min(ids)} to {max(ids)}; this tokenizer's run from 0 to "
-                f"{self._vocab_size - 1}"
-            )
-        ends = options.end_tokens
-        ends = self._language_model.end_tokens if ends is None else ends
-
-        parser = None
-        if options.constraint is not None:
-            parser = self._grammars.parser(options.constraint, ends)
+        wanted, at_longest, ends, parser = self._checked(ids, options)
 
         def make_text(index: int) -> Text:
             return Text(
@@ -79,6 +72,23 @@ class Admission:
             )
         texts = [make_text(index) for index in range(options.n_texts)]
         return Sampled(id=name, prompt=ids, options=options, arrived=arrived, texts=texts, jobs=jobs)
+
+    def _checked(
+        self, ids: list[int], options: RequestOptions
+    ) -> tuple[int, EndReason, frozenset[int], GrammarParser | None]:
+        """How many tokens each text may have and what it means to have them all, the end tokens, the grammar."""
+        wanted, at_longest = self._tokens_to_write(ids, options)
+        if min(ids) < 0 or max(ids) >= self._vocab_size:
+            raise ValueError(
+                f"the prompt has ids from {min(ids)} to {max(ids)}; this tokenizer's run from 0 to "
+                f"{self._vocab_size - 1}"
+            )
+        ends = options.end_tokens
+        ends = self._language_model.end_tokens if ends is None else ends
+        parser = None
+        if options.constraint is not None:
+            parser = self._grammars.parser(options.constraint, ends)
+        return wanted, at_longest, ends, parser
 
     def _tokens_to_write(self, prompt: list[int], options: RequestOptions) -> tuple[int, EndReason]:
         """How many tokens each text may have, and what it means to have them all."""

@@ -282,8 +282,23 @@ class Scheduler:
                 self.pool.release(branch.table)
                 branch.table = None
 
-    def check_integrity(self) -> None:
-        """`IntegrityError` names what is wrong with the order, the slots or the tables."""
+    def has_room_for(self, n_tokens: int, slots: int = 1, promised: Sequence[tuple[int, int]] = ()) -> bool:
+        """Whether a job that wants `n_tokens` for so many slots would be let in now, if it came, and nothing
+        of it were cached. promised: (tokens, slots) of others that are on their way and shall be let in too.
+        """
+        size = self.config.block_size
+        needed = sum(-(-tokens // size) for tokens in (n_tokens, *(tokens for tokens, _ in promised)))
+        n_running, taken = len(self.running) + len(promised), sum(slots for _, slots in promised)
+        return (
+            not self.waiting
+            and self._slots_used + taken + slots <= self.config.max_running
+            and needed + n_running <= self.pool.n_free
+        )
+
+    def check_integrity(self, others: Iterable[BlockTable] = ()) -> None:
+        """`IntegrityError` names what is wrong with the order, the slots or the tables. others: tables that
+        are open and no job's.
+        """
         problems = []
         for name, jobs in (("waiting", self.waiting), ("running", self.running)):
             if [job.order for job in jobs] != sorted({job.order for job in jobs}):
@@ -298,7 +313,7 @@ class Scheduler:
         if problems:
             raise IntegrityError("; ".join(problems))
         tables = [branch.table for job in self.running for branch in job.branches if branch.table]
-        self.pool.check_integrity(tables)
+        self.pool.check_integrity([*tables, *others])
 
 
 def _order(job: Job) -> tuple[int, int, int]:
