@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -17,8 +15,8 @@ NO_DOCUMENT = -1
 class Hits:
     """The k best documents of each query, best first; equal scores in the order of their ids.
 
-    Larger scores are better, whatever they measure: a BM25 score, an inner product, a cosine, −‖x − q‖². A row
-    with fewer than k hits ends in id `NO_DOCUMENT` and score −∞.
+    Larger scores are better, whatever they measure: a BM25 score, an inner product, a cosine, −‖x − q‖². A
+    row with fewer than k hits ends in id `NO_DOCUMENT` and score −∞.
     """
 
     ids: Int64[np.ndarray, "queries k"]
@@ -26,9 +24,7 @@ class Hits:
 
     def __post_init__(self) -> None:
         if self.ids.shape != self.scores.shape or self.ids.ndim != 2:
-            raise ValueError(
-                f"ids {self.ids.shape} and scores {self.scores.shape} must both be (queries, k)"
-            )
+            raise ValueError(f"ids {self.ids.shape} and scores {self.scores.shape} must both be (queries, k)")
 
     def __len__(self) -> int:
         """The number of queries."""
@@ -37,19 +33,10 @@ class Hits:
     def of(self, query: int) -> list[tuple[int, float]]:
         """The (id, score) pairs that query number `query` has, without the empty places."""
         return [
-            (int(id), float(score))
-            for id, score in zip(self.ids[query], self.scores[query], strict=True)
-            if id != NO_DOCUMENT
+            (int(document_id), float(score))
+            for document_id, score in zip(self.ids[query], self.scores[query], strict=True)
+            if document_id != NO_DOCUMENT
         ]
-
-
-Query = TypeVar("Query", contravariant=True)
-
-
-class Searcher(Protocol[Query]):
-    """Anything that finds: a lexical index is asked with texts, a vector index with vectors."""
-
-    def search(self, queries: Sequence[Query], k: int, /) -> Hits: ...
 
 
 def empty_hits(n_queries: int, k: int) -> Hits:
@@ -60,8 +47,10 @@ def empty_hits(n_queries: int, k: int) -> Hits:
     )
 
 
-def best_hits(scores: Float32[np.ndarray, "queries documents"], ids: Int64[np.ndarray, " documents"], k: int) -> Hits:
-    """The k best of scores that are all known; −∞ is no hit. Exact, and slow by design: it sorts everything."""
+def best_hits(
+    scores: Float32[np.ndarray, "queries documents"], ids: Int64[np.ndarray, " documents"], k: int
+) -> Hits:
+    """The k best of scores that are all known, by sorting everything; −∞ is no hit."""
     hits = empty_hits(len(scores), k)
     for row, row_scores in enumerate(scores):
         order = np.lexsort((ids, -row_scores))[:k]

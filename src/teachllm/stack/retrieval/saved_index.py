@@ -56,9 +56,13 @@ def _read_header(folder: Path, kind: str) -> dict[str, Any]:
         header = json.loads((folder / HEADER).read_bytes())
     except FileNotFoundError:
         what = "is not there" if not folder.exists() else f"has no {HEADER}"
-        raise SavedIndexError(f"{folder} holds no index: it {what}. Give the folder of a saved one.") from None
+        raise SavedIndexError(
+            f"{folder} holds no index: it {what}. Give the folder of a saved one."
+        ) from None
     except (OSError, ValueError) as problem:
-        raise SavedIndexError(f"{folder / HEADER} cannot be read: {problem}. Build the index again.") from None
+        raise SavedIndexError(
+            f"{folder / HEADER} cannot be read: {problem}. Build the index again."
+        ) from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         given = header.get("format") if isinstance(header, dict) else None
         raise SavedIndexError(f"{folder} has format {given}, not {FORMAT}. Build the index again.")
@@ -75,8 +79,8 @@ def _map(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray
         raise SavedIndexError(f"{file} cannot be read: {problem}. Build the index again.") from None
     if found != expected:
         raise SavedIndexError(
-            f"{file} has {found:,} bytes instead of {expected:,}: it is cut off or another file. Build the index "
-            "again."
+            f"{file} has {found:,} bytes instead of {expected:,}: it is cut off or another file. Build "
+            "the index again."
         )
     if expected == 0:  # nothing can be mapped
         return np.empty(shape, dtype)
