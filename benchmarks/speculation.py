@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import transformers
@@ -22,12 +24,17 @@ from teachllm.stack.data.corpora import stdlib_docs
 from teachllm.stack.inference import LanguageModel, generate_tokens, load_language_model
 from teachllm.stack.inference.speculation import (
     Drafter,
+    MedusaHeads,
     ModelDrafter,
     NgramDrafter,
     Tally,
+    TreeShape,
     first_layers,
+    medusa_steps,
     speculative_tokens,
+    tokens_of,
 )
+from teachllm.stack.inference.speculation.tree_choice import tree_of_size
 from teachllm.stack.models.llama import Llama
 
 REPEAT = "Repeat the following text word for word, and write nothing else.\n\n"
@@ -44,6 +51,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--draft-tokens", type=int, default=6)
+    parser.add_argument("--heads", type=Path, help="Medusa heads of this model, written by teachllm medusa")
+    parser.add_argument("--nodes", type=int, default=7, help="of the tree of their guesses")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cpu-time", action="store_true", help="seconds of the processor, on a busy machine")
@@ -55,6 +64,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     transformers.logging.set_verbosity_error()
     model = load_language_model(MODEL, "cpu", torch.bfloat16)
+    heads = None if arguments.heads is None else Heads.load(arguments.heads, model, arguments.nodes)
     kinds = {
         "extractive": [model.encode_chat([Message("user", REPEAT + text)]) for text in passages(n_prompts)],
         "chat": [model.encode_chat([Message("user", text)]) for text in QUESTIONS[:n_prompts]],
@@ -63,7 +73,7 @@ def main() -> None:
     rows: list[Row] = []
     details: dict[str, object] = {}
     for kind, prompts in kinds.items():
-        bench = Bench(model, reference, prompts, n_tokens, arguments.draft_tokens)
+        bench = Bench(model, reference, prompts, n_tokens, arguments.draft_tokens, heads)
         rows += bench.rows(kind, runs, time.process_time if arguments.cpu_time else time.perf_counter)
         details[kind] = bench.details
     notes = [
@@ -89,6 +99,19 @@ def passages(n: int) -> list[str]:
     return [next(texts) for _ in range(n)]
 
 
+@dataclass(frozen=True)
+class Heads:
+    """Medusa heads, and the tree of their guesses."""
+
+    heads: MedusaHeads
+    shape: TreeShape
+
+    @classmethod
+    def load(cls, file: Path, model: LanguageModel, n_nodes: int) -> Heads:
+        heads = MedusaHeads.load(file, model.model)
+        return cls(heads, tree_of_size(heads.accuracies, n_nodes))
+
+
 class Bench:
     """One kind of prompts, written in every way. What was accepted is gathered in `details`."""
 
@@ -99,17 +122,20 @@ class Bench:
         prompts: list[list[int]],
         n_tokens: int,
         k: int,
+        heads: Heads | None,
     ) -> None:
         self.model, self.reference = model, reference
-        self.prompts, self.n_tokens, self.k = prompts, n_tokens, k
+        self.prompts, self.n_tokens, self.k, self.heads = prompts, n_tokens, k, heads
         self.details: dict[str, dict[str, float]] = {}
 
     def rows(self, kind: str, runs: int, clock: Callable[[], float]) -> list[Row]:
         assert isinstance(self.model.model, Llama)
-        drafters: dict[str, Drafter] = {
+        drafters: dict[str, Drafter | Heads] = {
             "n-gram": NgramDrafter(),
             "early exit": ModelDrafter(first_layers(self.model.model, EXIT_AFTER)),
         }
+        if self.heads is not None:
+            drafters[f"Medusa, {len(self.heads.shape.paths)} nodes"] = self.heads
         ways: list[Callable[[], object]] = [
             lambda: self.write(n_tokens=1),
             lambda: self.write_reference(n_tokens=1),
@@ -133,12 +159,17 @@ class Bench:
         )
 
     def write(
-        self, drafter: Drafter | None = None, tally: Tally | None = None, n_tokens: int | None = None
+        self, drafter: Drafter | Heads | None = None, tally: Tally | None = None, n_tokens: int | None = None
     ) -> list[list[int]]:
         texts, n_tokens = [], n_tokens or self.n_tokens
         for prompt in self.prompts:
             if drafter is None:
                 tokens = generate_tokens(self.model.model, prompt, max_tokens=n_tokens)
+            elif isinstance(drafter, Heads):
+                steps = medusa_steps(
+                    self.model.model, drafter.heads, prompt, drafter.shape, max_tokens=n_tokens
+                )
+                tokens = tokens_of(steps, tally or Tally())
             else:
                 tokens = speculative_tokens(
                     self.model.model, drafter, prompt, k=self.k, max_tokens=n_tokens, tally=tally
@@ -159,7 +190,7 @@ class Bench:
             )
             assert written.shape[1] == len(prompt) + n_tokens
 
-    def what_was_accepted(self, drafter: Drafter) -> dict[str, float]:
+    def what_was_accepted(self, drafter: Drafter | Heads) -> dict[str, float]:
         tally = Tally()
         texts = self.write(drafter, tally)
         same = sum(one == other for one, other in zip(texts, self.write(), strict=True))

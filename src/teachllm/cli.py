@@ -27,6 +27,10 @@ COMMANDS = {
         "teachllm.stack.inference.generate_command:generate",
         "Continue a text with the local model.",
     ),
+    "medusa": (
+        "teachllm.stack.inference.medusa_command:medusa",
+        "Train heads that guess for a model, on what it writes itself.",
+    ),
     "serve": (
         "teachllm.stack.inference.serve_command:serve",
         "Serve the local model behind OpenAI's interface.",

@@ -6,16 +6,26 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from teachllm.stack.data.assets import AssetError
-from teachllm.stack.inference.command import DEFAULT_MODEL, Lang, Weights, Words, terminal_language
+from teachllm.stack.inference.command import (
+    DEFAULT_MODEL,
+    Lang,
+    Weights,
+    Words,
+    about_model,
+    terminal_language,
+)
 
 if TYPE_CHECKING:
     from teachllm.stack.inference.generation import EndReason
     from teachllm.stack.inference.language_model import LanguageModel
     from teachllm.stack.inference.sampling import Sampling
-    from teachllm.stack.inference.speculation import Drafter, Tally
+    from teachllm.stack.inference.speculation import Drafter, Step, Tally
 
 # Of a model that was not trained to be read early, an exit before the last layers guesses next to nothing.
 EXIT_AFTER = 0.9
@@ -38,6 +48,7 @@ def generate(
     contrastive_alpha: float | None = None,
     speculate: str | None = None,
     draft_tokens: int | None = None,
+    heads: Path | None = None,
     stop: tuple[str, ...] = (),
     seed: int | None = None,
     lang: Lang | None = None,
@@ -75,10 +86,13 @@ def generate(
         Contrastive search: from 0 (greedy) to 1, how much a token that resembles what was said is avoided.
     speculate
         Guess tokens and verify several in one pass; the text is as likely as without. Who guesses: "ngram"
-        (copies from the text itself), "early-exit" (the model's own first layers), or a smaller model, named
-        as the model is.
+        (copies from the text itself), "early-exit" (the model's own first layers), "medusa" (heads that
+        `teachllm medusa` trained), or a smaller model, named as the model is. With heads and a temperature,
+        what the model finds typical stays (typical acceptance), and the text is not as likely as without.
     draft_tokens
-        How many tokens are guessed for each pass; 4 if not given.
+        How many tokens are guessed for each pass; 4 if not given. Of heads: the nodes of the tree.
+    heads
+        The file of the Medusa heads.
     stop
         End before this text; may be given several times.
     seed
@@ -89,7 +103,7 @@ def generate(
     from teachllm.stack.inference.generation import as_text, generate_tokens
     from teachllm.stack.inference.language_model import load_language_model
     from teachllm.stack.inference.sampling import Sampling
-    from teachllm.stack.inference.speculation import Tally, speculative_tokens
+    from teachllm.stack.inference.speculation import Tally, speculative_tokens, tokens_of
 
     words = Words(lang or terminal_language())
     beginning = _piped_text(words) if text is None else text
@@ -97,13 +111,18 @@ def generate(
     try:
         sampling = Sampling(temperature, top_k, top_p, min_p, typical_p, repetition_penalty, seed)
         _refuse_mixtures(sampling, num_beams, length_penalty, contrastive_alpha, speculate, draft_tokens)
+        _refuse_heads(sampling, speculate, heads)
         with words.loading():
             loaded = load_language_model(model, weights=weights)
+        words.note(escape(about_model(loaded, loaded.attention, words)))
         ids = loaded.encode_text(beginning)
         if num_beams is not None:
             tokens = _by_beams(loaded, ids, num_beams, max_tokens, length_penalty, words, stopping)
         elif contrastive_alpha is not None:
             tokens = _by_contrast(loaded, ids, top_k or 4, contrastive_alpha, max_tokens, stopping)
+        elif heads is not None:
+            steps = _by_heads(loaded, ids, heads, draft_tokens, temperature, max_tokens, stopping)
+            tokens = tokens_of(steps, tally)
         elif speculate is not None:
             tokens = speculative_tokens(
                 loaded.model,
@@ -166,6 +185,18 @@ def _refuse_mixtures(
         raise ValueError(f"a search draws nothing and has no use for {options}; leave that out")
 
 
+def _refuse_heads(sampling: Sampling, speculate: str | None, heads: Path | None) -> None:
+    """ValueError for heads without Medusa, Medusa without heads, or what draws tokens."""
+    if (speculate == "medusa") != (heads is not None):
+        raise ValueError(
+            "--speculate medusa and --heads FILE belong together; teachllm medusa writes such a file"
+        )
+    drawing = ("top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "seed")
+    if heads is not None and (given := [name for name in drawing if getattr(sampling, name) is not None]):
+        options = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise ValueError(f"heads draw nothing and have no use for {options}; leave that out")
+
+
 def _by_beams(
     loaded: LanguageModel,
     ids: list[int],
@@ -201,6 +232,31 @@ def _by_contrast(
         ids,
         top_k=top_k,
         alpha=alpha,
+        max_tokens=max_tokens,
+        end_tokens=loaded.end_tokens,
+        stop=stop,
+    )
+
+
+def _by_heads(
+    loaded: LanguageModel,
+    ids: list[int],
+    file: Path,
+    n_nodes: int | None,
+    temperature: float,
+    max_tokens: int,
+    stop: threading.Event,
+) -> Iterator[Step]:
+    from teachllm.stack.inference.speculation import MedusaHeads, TypicalAcceptance, medusa_steps
+    from teachllm.stack.inference.speculation.tree_choice import tree_of_size
+
+    heads = MedusaHeads.load(file, loaded.model)
+    return medusa_steps(
+        loaded.model,
+        heads,
+        ids,
+        tree_of_size(heads.accuracies, 4 if n_nodes is None else n_nodes),
+        acceptance=TypicalAcceptance(temperature=temperature) if temperature else None,
         max_tokens=max_tokens,
         end_tokens=loaded.end_tokens,
         stop=stop,

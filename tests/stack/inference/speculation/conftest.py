@@ -17,6 +17,7 @@ from teachllm.stack.nn.kv_cache import CacheView
 class Sizes:
     context_length: int = 100_000
     n_layers: int = 1
+    n_heads: int = 1
     n_kv_heads: int = 1
     head_dim: int = 2
 

@@ -12,16 +12,19 @@ import torch.nn.functional as F
 
 from teachllm.stack.data.packing import IGNORED
 from teachllm.stack.inference import generate_tokens
+from teachllm.stack.inference.speculation.comparison import compare
 from teachllm.stack.inference.speculation.generate import Step
 from teachllm.stack.inference.speculation.medusa import MedusaHeads, medusa_steps, medusa_tree
 from teachllm.stack.inference.speculation.medusa_training import (
+    HeadData,
     head_accuracies,
+    head_data,
     head_targets,
     medusa_loss,
-    rows_of,
     train_medusa,
 )
 from teachllm.stack.inference.speculation.tree import TokenTree
+from teachllm.stack.inference.speculation.tree_choice import tree_of_size, tree_timings
 from teachllm.stack.inference.speculation.tree_shape import (
     TreeShape,
     chain,
@@ -68,9 +71,13 @@ def test_greedy_text_is_that_of_the_model_alone(
 def test_heads_that_know_the_future_save_passes(tiny_llama: Llama) -> None:
     """The heads are trained on the very text that is written."""
     *text, _ = generate_tokens(tiny_llama, PROMPT, max_tokens=40)
-    rows = torch.tensor([[*PROMPT, *(token for token in text if isinstance(token, int))]])
+    tokens = [*PROMPT, *(token for token in text if isinstance(token, int))]
     heads = MedusaHeads(2, tiny_llama.config.d_model)
-    losses = [step.loss for step in train_medusa(tiny_llama, heads, rows, steps=150, learning_rate=0.03)]
+    data = head_data(tiny_llama, tokens, 2, n_prompt=len(PROMPT))
+    steps = train_medusa(
+        heads, data, tiny_llama.head.weight, steps=150, positions_a_step=len(data), learning_rate=0.03
+    )
+    losses = [step.loss for step in steps]
     assert losses[-1] < 0.3 * losses[0]
     shape = dense_shape([2, 2])
     steps = list(medusa_steps(tiny_llama, heads.eval(), PROMPT, shape, max_tokens=40))
@@ -111,7 +118,12 @@ def test_new_heads_say_what_the_model_says_next(tiny_llama: Llama) -> None:
 def test_heads_come_back_from_their_file(tiny_llama: Llama, heads: MedusaHeads, tmp_path: Path) -> None:
     file = tmp_path / "medusa.safetensors"
     heads.save(file)
-    assert torch.equal(MedusaHeads.load(file, tiny_llama).weight, heads.weight)
+    assert MedusaHeads.load(file, tiny_llama).accuracies == []
+    heads.accuracies = [[0.5, 0.25], [0.4, 0.1], [0.3, 0.1]]
+    heads.save(file)
+    loaded = MedusaHeads.load(file, tiny_llama.bfloat16())
+    assert torch.equal(loaded.weight, heads.weight)
+    assert loaded.accuracies == heads.accuracies
     MedusaHeads(2, 16).save(file)
     with pytest.raises(ValueError, match="features of 16, and the model has 32"):
         MedusaHeads.load(file, tiny_llama)
@@ -123,45 +135,47 @@ def test_heads_come_back_from_their_file(tiny_llama: Llama, heads: MedusaHeads, 
 # Training ----------------------------------------------------------------------------------------------
 
 
-def test_each_head_is_to_say_a_token_further_on() -> None:
-    tokens = torch.tensor([[5, 6, 7, 8]])
-    assert head_targets(tokens, 1).tolist() == [[7, 8, IGNORED, IGNORED]]
-    assert head_targets(tokens, 2).tolist() == [[8, IGNORED, IGNORED, IGNORED]]
-    assert head_targets(tokens, 9).tolist() == [[IGNORED] * 4]
+def test_each_head_is_to_say_a_token_further_on(tiny_llama: Llama) -> None:
+    targets = head_targets(torch.tensor([5, 6, 7, 8]), 3)
+    assert targets.T.tolist() == [[7, 8, IGNORED, IGNORED], [8, *[IGNORED] * 3], [IGNORED] * 4]
+    data = head_data(tiny_llama, [1, 2, 5, 6, 7, 8], 2, n_prompt=3)
+    assert data.targets.tolist() == [[7, 8], [8, IGNORED]]  # behind 5 and behind 6
+    features = tiny_llama.features(torch.tensor([[1, 2, 5, 6]]))[0]
+    torch.testing.assert_close(data.features, features[2:])
 
 
 def test_the_loss_is_the_discounted_sum_of_the_heads(tiny_llama: Llama, heads: MedusaHeads) -> None:
-    tokens = torch.randint(0, 258, (2, 12), generator=torch.Generator().manual_seed(1))
-    features = tiny_llama.features(tokens).detach()
-    guesses = heads(features)
+    tokens = torch.randint(0, 258, (12,), generator=torch.Generator().manual_seed(1))
+    data = head_data(tiny_llama, tokens.tolist(), 3)
+    guesses = heads(data.features)
     expected = sum(
-        0.8**k
-        * F.cross_entropy(
-            tiny_llama.head(guesses[:, : -(k + 1), k - 1]).flatten(0, 1), tokens[:, k + 1 :].flatten()
-        )
+        0.8**k * F.cross_entropy(tiny_llama.head(guesses[: len(tokens) - k - 1, k - 1]), tokens[k + 1 :])
         for k in (1, 2, 3)
     )
-    torch.testing.assert_close(medusa_loss(heads, features, tokens, tiny_llama.head.weight), expected)
+    torch.testing.assert_close(medusa_loss(heads, data, tiny_llama.head.weight), expected)
 
 
 def test_accuracies_count_hits_by_head_and_rank(tiny_llama: Llama, heads: MedusaHeads) -> None:
-    rows = torch.randint(0, 258, (3, 20), generator=torch.Generator().manual_seed(2))
-    accuracies = head_accuracies(tiny_llama, heads, rows, ranks=258)
+    tokens = torch.randint(0, 258, (60,), generator=torch.Generator().manual_seed(2))
+    data = head_data(tiny_llama, tokens.tolist(), 3)
+    accuracies = head_accuracies(heads, data, tiny_llama.head.weight, ranks=258)
     for of_head in accuracies:
         assert sum(of_head) == pytest.approx(1)  # one of all tokens is the right one
-    logits = tiny_llama.head(heads(tiny_llama.features(rows)))[:, :, 1]
-    right = logits[:, :-3].argmax(-1) == rows[:, 3:]
+    logits = tiny_llama.head(heads(data.features))[:, 1]
+    right = logits[:-1].argmax(-1) == tokens[3:]
     assert accuracies[1][0] == pytest.approx(right.float().mean().item())
 
 
 def test_what_cannot_be_trained_is_refused(tiny_llama: Llama, heads: MedusaHeads) -> None:
-    with pytest.raises(ValueError, match="at least 5"):
-        train_medusa(tiny_llama, heads, torch.zeros(2, 4, dtype=torch.long), steps=1)
+    data, weight = head_data(tiny_llama, [1, 2, 3, 4], 3), tiny_llama.head.weight
     with pytest.raises(ValueError, match="0 steps"):
-        train_medusa(tiny_llama, heads, torch.zeros(2, 9, dtype=torch.long), steps=0)
-    with pytest.raises(ValueError, match="make no row"):
-        rows_of([1, 2, 3], 4)
-    assert rows_of(range(9), 4).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+        train_medusa(heads, data, weight, steps=0)
+    with pytest.raises(ValueError, match="targets for 2"):
+        train_medusa(heads, head_data(tiny_llama, [1, 2, 3, 4], 2), weight, steps=1)
+    with pytest.raises(ValueError, match="n_prompt is 0"):
+        head_data(tiny_llama, [1, 2, 3], 3, n_prompt=0)
+    with pytest.raises(ValueError, match="give longer text"):
+        HeadData.join([head_data(tiny_llama, [1, 2], 3)])
 
 
 # Trees -------------------------------------------------------------------------------------------------
@@ -239,3 +253,21 @@ def test_typical_acceptance_keeps_more_than_greedy(tiny_llama: Llama, heads: Med
 def test_acceptance_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="epsilon 2"):
         TypicalAcceptance(epsilon=2)
+
+
+def test_sizes_of_trees_are_measured(tiny_llama: Llama, heads: MedusaHeads) -> None:
+    with pytest.raises(ValueError, match="was not measured"):
+        tree_of_size(heads.accuracies, 4)
+    heads.accuracies = [[0.5, 0.15], [0.4, 0.1], [0.3, 0.1]]
+    none, three = tree_timings(tiny_llama, heads, sizes=(0, 3), cached=1000, runs=1)
+    assert none.shape.paths == ()
+    assert none.tokens == 1
+    assert three.shape.paths == ((0,), (0, 0), (1,))
+    assert three.tokens == pytest.approx(1 + 0.5 + 0.5 * 0.4 + 0.15)
+    assert three.tokens_per_second == three.tokens / three.seconds > 0
+
+
+def test_both_ways_of_writing_are_compared(tiny_llama: Llama, heads: MedusaHeads) -> None:
+    found = compare(tiny_llama, heads, chain(2), [PROMPT, PROMPT[1:]], n_tokens=6, runs=1)
+    assert (found.same, found.n_texts, found.tally.written) == (2, 2, 12)
+    assert found.speed_up == found.plain_seconds / found.medusa_seconds > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from teachllm.stack.inference.fused_llama import FusedLlama
 from teachllm.stack.inference.speculation.tree import (
     TokenTree,
     TreeView,
@@ -14,7 +15,7 @@ from teachllm.stack.inference.speculation.tree import (
     path_to,
     tree_of,
 )
-from teachllm.stack.models.llama import Llama
+from teachllm.stack.models.llama import Llama, LlamaConfig
 from teachllm.stack.nn.kv_cache import KVCache
 
 PROMPT = [5, 9, 33, 2]
@@ -91,3 +92,29 @@ def test_a_view_takes_exactly_its_nodes() -> None:
     view = TreeView(KVCache(1, 1, 2, 8), [-1, 0])
     with pytest.raises(ValueError, match="3 tokens were given for a tree of 2 nodes"):
         view.positions(3)
+
+
+@torch.inference_mode()
+def test_fused_steps_read_a_tree_by_tables_instead_of_a_mask() -> None:
+    torch.manual_seed(9)
+    config = LlamaConfig(
+        vocab_size=96, d_model=64, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=16, hidden=96,
+        context_length=64, tied_head=True,
+    )  # fmt: skip
+    plain = Llama(config).eval()
+    for weights in plain.parameters():
+        if weights.ndim == 2:
+            weights.normal_(0, 0.3)
+    tree = tree_of(PROMPT[-1], [[7, 8, 1], [7, 3], [4]])
+    both = []
+    for model in (plain, FusedLlama(plain)):
+        cache = KVCache.for_model(config, 40)
+        plain(torch.tensor([PROMPT[:-1]]), cache)
+        view = TreeView(cache, tree.parents)
+        if model is not plain:  # it must not reach the attention of PyTorch
+            view.attend = None  # pyright: ignore[reportAttributeAccessIssue]
+        features = model.features(torch.tensor([tree.tokens]), view)
+        view.keep([0, 1, 4])
+        both.append((features, *(held[:, :, : cache.length] for held in (*cache.keys, *cache.values))))
+    for ours, expected in zip(*both, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)

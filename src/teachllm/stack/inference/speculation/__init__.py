@@ -23,25 +23,37 @@ from teachllm.stack.inference.speculation.generate import (
     Tally,
     speculative_steps,
     speculative_tokens,
+    tokens_of,
 )
+from teachllm.stack.inference.speculation.medusa import MedusaHeads, medusa_steps
+from teachllm.stack.inference.speculation.tree_shape import TreeShape, chain, dense_shape, sparse_shape
+from teachllm.stack.inference.speculation.typical_acceptance import TypicalAcceptance
 
 __all__ = [
     "Draft",
     "Drafter",
+    "MedusaHeads",
     "ModelDrafter",
     "NgramDrafter",
     "Step",
     "Tally",
+    "TreeShape",
+    "TypicalAcceptance",
     "Verdict",
     "acceptance_rate",
     "best_k",
+    "chain",
     "check_vocabulary",
+    "dense_shape",
     "expected_tokens",
     "first_layers",
+    "medusa_steps",
     "residual",
+    "sparse_shape",
     "speculative_steps",
     "speculative_tokens",
     "speed_up",
+    "tokens_of",
     "verify",
     "verify_greedy",
 ]

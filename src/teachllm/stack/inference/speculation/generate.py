@@ -87,10 +87,11 @@ def speculative_tokens(
         end_tokens=end_tokens,
         stop=stop,
     )
-    return _flattened(steps, tally or Tally())
+    return tokens_of(steps, tally or Tally())
 
 
-def _flattened(steps: Iterator[Step], tally: Tally) -> Iterator[int | EndReason]:
+def tokens_of(steps: Iterator[Step], tally: Tally) -> Iterator[int | EndReason]:
+    """The tokens of `steps` one by one, then the reason of the last; `tally` counts every pass."""
     for step in steps:
         if step.reason != "cancelled":
             tally.count(step)

@@ -29,7 +29,10 @@ from teachllm.stack.nn.kv_cache import KVCache
 
 
 class MedusaHeads(nn.Module):
-    """Heads 1 … n_heads, which share the output matrix of the model.
+    """Heads 1 … n_heads, which share the output matrix of the model. Their own weights are float32.
+
+    accuracies[k - 1][r]: how often the guess of rank r of head k was right, as `head_accuracies` measured it
+    on text that it was not trained on; empty until somebody has. A tree is chosen by them.
 
     New heads change nothing, so each begins as the model's own head: right about the next token, and wrong
     about its own until it is trained.
@@ -41,38 +44,43 @@ class MedusaHeads(nn.Module):
             raise ValueError(f"{n_heads} heads for features of {d_model}: both must be at least 1")
         self.weight = nn.Parameter(torch.zeros(n_heads, d_model, d_model))
         self.bias = nn.Parameter(torch.zeros(n_heads, d_model))
+        self.accuracies: list[list[float]] = []
 
     @property
     def n_heads(self) -> int:
         return len(self.weight)
 
     def forward(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch heads d_model"]:
-        """h + SiLU(W_k h + b_k) for each head k: what the output matrix makes logits of. Section 3.1.1."""
+        """h + SiLU(W_k h + b_k) for each head k: what the output matrix makes logits of."""
         x = torch.einsum("...i,koi->...ko", h, self.weight) + self.bias
         return h.unsqueeze(-2) + F.silu(x)
 
     def save(self, file: str | os.PathLike[str]) -> None:
-        """As safetensors."""
-        save_file({name: weights.contiguous() for name, weights in self.state_dict().items()}, file)
+        """As safetensors, with the accuracies if they are known."""
+        tensors = {name: weights.detach().cpu().contiguous() for name, weights in self.state_dict().items()}
+        if self.accuracies:
+            tensors["accuracies"] = torch.tensor(self.accuracies, dtype=torch.float64)
+        save_file(tensors, file)
 
     @classmethod
     def load(cls, file: str | os.PathLike[str], model: CausalModel) -> MedusaHeads:
-        """Heads that were saved, with device and dtype of `model`. ValueError if they are not for it."""
+        """Heads that were saved, on the device of `model`. ValueError if they are not for it."""
         path = Path(file)
         try:
             state = load_file(path)
+            accuracies = state.pop("accuracies", torch.empty(0)).tolist()
             heads = cls(*state["weight"].shape[:2])
             heads.load_state_dict(state)
         except (SafetensorError, KeyError, RuntimeError) as problem:
             raise ValueError(f"{path} holds no Medusa heads, or is cut off: {problem}") from None
-        weights = next(model.parameters())
         d_model = model.head.weight.shape[1] if isinstance(model.head.weight, Tensor) else 0
         if heads.weight.shape[1] != d_model:
             raise ValueError(
                 f"{path} has heads for features of {heads.weight.shape[1]}, and the model has {d_model}: "
                 "train heads for this model"
             )
-        return heads.to(weights.device, weights.dtype).eval()
+        heads.accuracies = accuracies
+        return heads.to(next(model.parameters()).device).eval()
 
 
 def medusa_tree(shape: TreeShape, root: int, guesses: Int[Tensor, "heads ranks"]) -> TokenTree:
@@ -142,7 +150,8 @@ def _steps(
             return
         # No deeper than the text may become: there are no positions behind the end of the context.
         now = shape.up_to(wanted - 1)
-        tree = medusa_tree(now, behind, _guesses(model, heads, features, now.ranks))
+        guesses = best_guesses(model, heads, features, now.ranks) if now.paths else torch.empty(0, 0)
+        tree = medusa_tree(now, behind, guesses)
         view = TreeView(cache, tree.parents)
         node_features = _read(model, torch.tensor(tree.tokens, device=weights.device), view)
         path, behind = _accepted(tree, _logits(model, node_features), acceptance)
@@ -170,8 +179,8 @@ def _logits(model: CausalModel, features: Float[Tensor, "*n d_model"]) -> Float[
 
 
 @torch.inference_mode()
-def _guesses(
+def best_guesses(
     model: CausalModel, heads: MedusaHeads, features: Float[Tensor, " d_model"], ranks: int
 ) -> Int[Tensor, "heads ranks"]:
     """The `ranks` most probable tokens of each head."""
-    return _logits(model, heads(features)).topk(ranks, dim=-1).indices
+    return _logits(model, heads(features.float()).to(features.dtype)).topk(ranks, dim=-1).indices

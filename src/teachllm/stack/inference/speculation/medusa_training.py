@@ -1,7 +1,8 @@
 """Training Medusa's heads on a model that stays as it is (Medusa-1), and measuring how often they are right.
 
-The backbone is read once; only the heads learn, so this takes minutes. The best text to train on is what the
-model writes itself: the heads are to guess the model, not the world.
+The model reads each text once; what its head reads there is kept, and only the small heads learn from it, so
+this takes minutes. The best text to train on is what the model writes itself: the heads are to guess the
+model, not the world.
 """
 
 from __future__ import annotations
@@ -20,37 +21,76 @@ from teachllm.stack.training.adamw import AdamW
 from teachllm.stack.training.loss import chunked_cross_entropy
 
 DISCOUNT = 0.8
+MEASURED_AT_ONCE = 256  # positions, of which all logits are held
 
 
-def head_targets(tokens: Int[Tensor, "row position"], head: int) -> Int[Tensor, "row position"]:
-    """What head `head` (from 1) is to say at each position: the token head + 1 places further on.
+@dataclass(frozen=True)
+class HeadData:
+    """What heads learn from, a row for each position of a text.
 
-    The model's own head says the next one. `IGNORED` where the row has ended.
-
-    >>> head_targets(torch.tensor([[5, 6, 7, 8]]), head=1).tolist()
-    [[7, 8, -100, -100]]
+    features: what the model's own head reads there, in the dtype of the model. targets[:, k - 1]: what head k
+    is to say, `IGNORED` where the text has ended before.
     """
-    targets = torch.full_like(tokens, IGNORED)
-    if head + 1 < tokens.shape[1]:
-        targets[:, : -(head + 1)] = tokens[:, head + 1 :]
+
+    features: Float[Tensor, "position d_model"]
+    targets: Int[Tensor, "position heads"]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @classmethod
+    def join(cls, parts: Sequence[HeadData]) -> HeadData:
+        """The positions of all `parts`. ValueError if there is none."""
+        if not any(map(len, parts)):
+            raise ValueError(f"{len(parts)} texts without a position that has a target; give longer text")
+        features = torch.cat([part.features for part in parts])
+        return cls(features, torch.cat([part.targets for part in parts]))
+
+
+def head_targets(tokens: Int[Tensor, " position"], n_heads: int) -> Int[Tensor, "position heads"]:
+    """What head k (from 1) is to say at each position: the token k + 1 places further on.
+
+    The model's own head says the next one. `IGNORED` where the text has ended.
+
+    >>> head_targets(torch.tensor([5, 6, 7, 8]), n_heads=2).tolist()
+    [[7, 8], [8, -100], [-100, -100], [-100, -100]]
+    """
+    targets = torch.full((len(tokens), n_heads), IGNORED, device=tokens.device)
+    for k in range(1, n_heads + 1):
+        if k + 1 < len(tokens):
+            targets[: -(k + 1), k - 1] = tokens[k + 1 :]
     return targets
+
+
+@torch.no_grad()
+def head_data(model: CausalModel, text: Sequence[int], n_heads: int, n_prompt: int = 1) -> HeadData:
+    """From one text that begins with a prompt of `n_prompt` tokens: only what stands behind it is learned.
+
+    Positions where even the first head has nothing to say are left out. ValueError if n_prompt is below 1.
+    """
+    if n_prompt < 1:
+        raise ValueError(f"n_prompt is {n_prompt}; a text begins with at least one token that is given")
+    tokens = torch.tensor(text, device=next(model.parameters()).device)
+    positions = slice(n_prompt - 1, max(n_prompt - 1, len(text) - 2))
+    return HeadData(model.features(tokens[None])[0, positions], head_targets(tokens, n_heads)[positions])
 
 
 def medusa_loss(
     heads: MedusaHeads,
-    features: Float[Tensor, "row position d_model"],
-    tokens: Int[Tensor, "row position"],
+    data: HeadData,
     head_weight: Float[Tensor, "vocab d_model"],
     discount: float = DISCOUNT,
 ) -> Float[Tensor, ""]:
     """Σ_k discount^k · (cross-entropy of head k): the far heads guess worse, and must not drown the others.
 
-    features: what the model's own head reads. Cai et al. 2024, arXiv:2401.10774, equation 1.
+    head_weight: of the model's own head, which all share; products are in its dtype. A head that has no
+    target in `data` does not count. Cai et al. 2024, arXiv:2401.10774, equation 1.
     """
-    guesses = heads(features)
+    guesses = heads(data.features.float()).to(head_weight.dtype)
     losses = [
-        discount**k * chunked_cross_entropy(guesses[:, :, k - 1], head_weight, head_targets(tokens, k))
+        discount**k * chunked_cross_entropy(guesses[:, k - 1], head_weight, data.targets[:, k - 1])
         for k in range(1, heads.n_heads + 1)
+        if (data.targets[:, k - 1] != IGNORED).any()
     ]
     return torch.stack(losses).sum()
 
@@ -65,56 +105,49 @@ class HeadsStep:
 
 
 def train_medusa(
-    model: CausalModel,
     heads: MedusaHeads,
-    rows: Int[Tensor, "row position"],
+    data: HeadData,
+    head_weight: Float[Tensor, "vocab d_model"],
     *,
     steps: int,
-    rows_a_step: int = 4,
+    positions_a_step: int = 256,
     learning_rate: float = 2e-3,
     seed: int = 0,
 ) -> Iterator[HeadsStep]:
-    """Train `heads`, in place and in float32, on the features that `model` has of `rows`; the model stays.
+    """Train `heads` in place; the model stays. Positions come in an order drawn by `seed`, each once before
+    any comes again.
 
-    The rate rises over a tenth of the steps and then falls to 0 in a line. ValueError if rows are too short
-    for the last head, or there is nothing to do.
+    The rate rises over a tenth of the steps and then falls to 0 in a line. ValueError if there is nothing to
+    do, or the data is for another number of heads.
     """
-    if steps < 1 or rows_a_step < 1 or len(rows) < 1:
-        raise ValueError(f"{steps} steps of {rows_a_step} of {len(rows)} rows: each must be at least 1")
-    if rows.shape[1] < heads.n_heads + 2:
-        raise ValueError(
-            f"rows of {rows.shape[1]} tokens have no target for head {heads.n_heads}: "
-            f"give at least {heads.n_heads + 2}"
-        )
-    return _train(model, heads, rows, steps, rows_a_step, learning_rate, seed)
+    if min(steps, positions_a_step, len(data)) < 1:
+        raise ValueError(f"{steps} steps of {positions_a_step} of {len(data)} positions: at least 1 of each")
+    if data.targets.shape[1] != heads.n_heads:
+        raise ValueError(f"{heads.n_heads} heads, but targets for {data.targets.shape[1]}: make new data")
+    return _train(heads, data, head_weight.detach(), steps, positions_a_step, learning_rate, seed)
 
 
 def _train(
-    model: CausalModel,
     heads: MedusaHeads,
-    rows: Tensor,
+    data: HeadData,
+    head_weight: Tensor,
     steps: int,
-    rows_a_step: int,
+    positions_a_step: int,
     learning_rate: float,
     seed: int,
 ) -> Iterator[HeadsStep]:
-    weight = model.head.weight
-    assert isinstance(weight, Tensor)
-    weight = weight.detach().float()
     generator = torch.Generator().manual_seed(seed)
     optimizer = AdamW(heads.parameters(), weight_decay=0.0)
     order = torch.empty(0, dtype=torch.long)
     warmup = max(1, steps // 10)
     for step in range(steps):
-        while len(order) < rows_a_step:
-            order = torch.cat([order, torch.randperm(len(rows), generator=generator)])
-        batch, order = rows[order[:rows_a_step]].to(weight.device), order[rows_a_step:]
-        with torch.no_grad():
-            features = model.features(batch)
+        while len(order) < positions_a_step:
+            order = torch.cat([order, torch.randperm(len(data), generator=generator)])
+        chosen, order = order[:positions_a_step].to(data.features.device), order[positions_a_step:]
         rate = min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * rate
-        loss = medusa_loss(heads, features.float(), batch, weight)
+        loss = medusa_loss(heads, HeadData(data.features[chosen], data.targets[chosen]), head_weight)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -123,26 +156,14 @@ def _train(
 
 @torch.inference_mode()
 def head_accuracies(
-    model: CausalModel, heads: MedusaHeads, rows: Int[Tensor, "row position"], ranks: int
+    heads: MedusaHeads, data: HeadData, head_weight: Float[Tensor, "vocab d_model"], ranks: int
 ) -> list[list[float]]:
     """How often the guess of each rank is right: [head][rank], for `sparse_shape`."""
     hits = torch.zeros(heads.n_heads, ranks, dtype=torch.long)
-    counted = torch.zeros(heads.n_heads, dtype=torch.long)
-    for row in rows:
-        tokens = row[None].to(next(model.parameters()).device)
-        features = heads(model.features(tokens)[0])
-        for k in range(1, heads.n_heads + 1):
-            targets = head_targets(tokens, k)[0]
-            known = targets != IGNORED
-            guesses = model.head(features[known, k - 1]).float().topk(ranks, dim=-1).indices
-            hits[k - 1] += (guesses == targets[known, None]).sum(0).cpu()
-            counted[k - 1] += int(known.sum())
-    return (hits / counted.clamp(min=1)[:, None]).tolist()
-
-
-def rows_of(tokens: Sequence[int], length: int) -> Int[Tensor, "row position"]:
-    """Whole rows of `length` tokens; what is left over at the end is dropped. ValueError if there is none."""
-    n_rows = len(tokens) // length
-    if n_rows < 1:
-        raise ValueError(f"{len(tokens)} tokens make no row of {length}; give more text")
-    return torch.tensor(tokens[: n_rows * length]).view(n_rows, length)
+    for start in range(0, len(data), MEASURED_AT_ONCE):
+        rows = slice(start, start + MEASURED_AT_ONCE)
+        features = heads(data.features[rows].float()).to(head_weight.dtype)
+        guesses = (features @ head_weight.T).float().topk(ranks, dim=-1).indices
+        hits += (guesses == data.targets[rows, :, None]).sum(0).cpu()
+    counted = (data.targets != IGNORED).sum(0).cpu()
+    return (hits.double() / counted.clamp(min=1)[:, None]).tolist()

@@ -6,14 +6,18 @@ Node 0 is the root, the newest token of the text; every other node is a guess be
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
-from teachllm.stack.nn.attention import repeat_kv_heads, scaled_dot_product_attention
+from teachllm.stack.nn.fast.placement import Placement, addresses, describable
 from teachllm.stack.nn.kv_cache import KVCache
 
 
@@ -112,16 +116,17 @@ class TreeView:
     def __init__(self, cache: KVCache, parents: Sequence[int]) -> None:
         self._cache = cache
         self._start = cache.length
-        device = cache.keys[0].device
-        seen = torch.ones(len(parents), cache.length, dtype=torch.bool)
-        self._mask = torch.cat([seen, ancestor_mask(parents)], dim=1).to(device)
-        self._positions = (cache.length + depths(parents)).to(device)
+        self._parents = tuple(parents)
+        self._device = cache.keys[0].device
+        self._ancestors, depths = _mask_and_depths(self._parents)
+        self._positions = cache.length + depths
+        self._mask: Bool[Tensor, "node seen"] | None = None
 
     def positions(self, n_new: int) -> Int[Tensor, " n_new"]:
         """By depth: the position where the token would stand if its path were the text."""
         if n_new != len(self._positions):
             raise ValueError(f"{n_new} tokens were given for a tree of {len(self._positions)} nodes")
-        return self._positions
+        return self._positions.to(self._device)
 
     def attend(
         self,
@@ -133,8 +138,31 @@ class TreeView:
         """Each node over the whole past and its ancestors."""
         keys, values = self._cache.update(layer, k, v)
         group = q.shape[1] // k.shape[1]
-        return scaled_dot_product_attention(
-            q, repeat_kv_heads(keys, group), repeat_kv_heads(values, group), self._mask
+        if self._mask is None:
+            past = torch.ones(len(self._parents), self._start, dtype=torch.bool)
+            self._mask = torch.cat([past, self._ancestors], dim=1).repeat(group, 1).to(self._device)
+        # The heads of a group stand in line as queries, so that no key is copied for each of them.
+        folded = q.reshape(q.shape[0], k.shape[1], group * q.shape[2], q.shape[3])
+        return F.scaled_dot_product_attention(folded, keys, values, self._mask).reshape(q.shape)
+
+    def placement(self, n_new: int) -> Placement | None:
+        """For kernels that do all of a step by themselves: each node has a block table of its own, of blocks
+        of one position, that leads through the past to its ancestors. No mask is needed then.
+        """
+        cache = self._cache
+        batch, _, capacity, head_dim = cache.keys[0].shape
+        fits = n_new == len(self._parents) and self._start + n_new <= capacity
+        if batch > 1 or not fits or not describable(cache.keys[0]):
+            return None
+        return Placement(
+            layers=addresses(cache.keys, cache.values),
+            tables=tables_of(self._parents, self._start),
+            positions=self._positions.numpy(),
+            block_size=1,
+            block_stride=head_dim,
+            head_stride=capacity * head_dim,
+            position_stride=0,
+            dtype=cache.keys[0].dtype,
         )
 
     def advance(self, n_positions: int) -> None:
@@ -142,9 +170,35 @@ class TreeView:
 
     def keep(self, path: Sequence[int]) -> None:
         """Move keys and values of these nodes next to each other behind the past, and forget the others."""
-        nodes = torch.tensor(path, device=self._mask.device)
         end = self._start + len(path)
-        for layers in (self._cache.keys, self._cache.values):
-            for held in layers:
-                held[:, :, self._start : end] = held[:, :, self._start + nodes]
+        if list(path) != list(range(len(path))):
+            nodes = self._start + torch.tensor(path, device=self._device)
+            for layers in (self._cache.keys, self._cache.values):
+                for held in layers:
+                    held[:, :, self._start : end] = held[:, :, nodes]
         self._cache.truncate(end)
+
+
+@functools.lru_cache(maxsize=64)
+def _mask_and_depths(parents: tuple[int, ...]) -> tuple[Bool[Tensor, "node seen"], Int[Tensor, " node"]]:
+    """Of one shape, which stays the same from pass to pass."""
+    return ancestor_mask(parents), depths(parents)
+
+
+def tables_of(parents: Sequence[int], start: int) -> NDArray[np.int64]:
+    """Row i: the places, in a cache that holds `start` positions, of the text that ends with node i.
+
+    >>> tables_of([-1, 0, 0, 2], 2).tolist()  # behind the node itself, nobody reads
+    [[0, 1, 2, 0, 0], [0, 1, 2, 3, 0], [0, 1, 2, 4, 0], [0, 1, 2, 4, 5]]
+    """
+    deep: list[int] = []
+    for parent in parents:
+        deep.append(0 if parent < 0 else deep[parent] + 1)
+    tables = np.zeros((len(parents), start + max(deep) + 1), np.int64)
+    tables[:, :start] = np.arange(start)
+    for node, parent in enumerate(parents):
+        end = start + deep[node]
+        if parent >= 0:
+            tables[node, start:end] = tables[parent, start:end]
+        tables[node, end] = start + node
+    return tables

@@ -82,11 +82,20 @@ def expected_length(shape: TreeShape, accuracies: Sequence[Sequence[float]]) -> 
 
 
 def sparse_shape(accuracies: Sequence[Sequence[float]], n_nodes: int) -> TreeShape:
-    """The `n_nodes` nodes with the largest `node_accuracy`: the largest `expected_length` of that size.
+    """The shape of `sparse_paths`: of all with so many nodes, the one with the largest `expected_length`."""
+    return TreeShape(sparse_paths(accuracies, n_nodes))
+
+
+def sparse_paths(accuracies: Sequence[Sequence[float]], n_nodes: int) -> tuple[TreePath, ...]:
+    """The `n_nodes` nodes with the largest `node_accuracy`, each behind the one before it on its path; all of
+    them if there are fewer.
 
     accuracies[k][r]: how often the guess of rank r of head k + 1 is right. No node is more accurate than the
-    one before it on its path, so taking the best next node, time and again, is optimal. Section 3.3.3.
-    ValueError if n_nodes is below 1, or a number is no share.
+    one before it on its path, so taking the best node that can be added, time and again, is optimal. Cai et
+    al. 2024, arXiv:2401.10774. ValueError if n_nodes is below 1, or a number is no share.
+
+    >>> sparse_paths([[0.6, 0.2], [0.5, 0.3]], 3)
+    ((0,), (0, 0), (1,))
     """
     if n_nodes < 1 or not all(0 <= share <= 1 for of_head in accuracies for share in of_head):
         raise ValueError(f"n_nodes is {n_nodes}: at least 1; accuracies must be from 0 to 1: {accuracies}")
@@ -104,4 +113,4 @@ def sparse_shape(accuracies: Sequence[Sequence[float]], n_nodes: int) -> TreeSha
         _, _, best = heapq.heappop(waiting)
         chosen.append(best)
         add_children(best)
-    return TreeShape(tuple(chosen))
+    return tuple(chosen)
