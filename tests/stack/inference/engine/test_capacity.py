@@ -64,7 +64,9 @@ def test_a_cache_is_made_for_what_is_left(monkeypatch: pytest.MonkeyPatch) -> No
     assert blocks_on(torch.device("cpu"), 2**20, None) == 512
 
 
-def test_the_share_is_the_engine_s(make_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_share_is_the_engine_s(
+    make_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(capacity, "device_memory", lambda device: (100_000, 20_000))
     engine = make_engine(n_blocks=None, memory_share=0.5)
     assert len(engine.snapshot().blocks) == 30_000 // (2 * 2 * 2 * 8 * 4 * 4)  # 1 KiB a block

@@ -1,7 +1,7 @@
 """How many blocks of keys and values a memory has room for, and how many requests at once that means.
 
-The weights take a part of the memory that never changes, the activations of a step need some, and of what is
-left the cache can be made. How much that is decides how many requests run side by side, and so the throughput.
+The weights take a part of the memory that never changes, the activations of a step need some, and what is
+left can be the cache. How much that is decides how many requests run side by side, and so the throughput.
 Kwon et al. 2023, arXiv:2309.06180, figure 1.
 """
 
@@ -69,9 +69,9 @@ def blocks_on(device: torch.device, block_bytes: int, share: float | None) -> in
     n_blocks = blocks_that_fit(memory, taken, block_bytes, share)
     if n_blocks < 1:
         raise ValueError(
-            f"memory_share is {share}: of {memory / 2**30:.1f} GiB of memory, {taken / 2**30:.1f} GiB are in use "
-            f"already, so no block of {block_bytes:,} bytes fits. Give a larger share, end other programs, or "
-            "take a smaller model."
+            f"memory_share is {share}: of {memory / 2**30:.1f} GiB of memory, {taken / 2**30:.1f} GiB are in "
+            f"use already, so no block of {block_bytes:,} bytes fits. Give a larger share, end other "
+            "programs, or take a smaller model."
         )
     return n_blocks
 

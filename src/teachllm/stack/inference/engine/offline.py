@@ -81,14 +81,17 @@ def generate_each(
     """The number of a prompt and what was written behind it, as soon as it is complete.
 
     prompts: texts to be continued (special tokens in them are text), or ids, such as of `encode_chat`.
-    options: for all, or for each. With a seed, a text is the same whatever else is asked.
+    options: for all, or for each. With a seed, what a text draws does not depend on what else is asked.
     One that fails on the way is `Generated.failed` and spoils no other. ValueError, before anything is
-    computed, names the prompts that cannot be answered: empty, too long, with a constraint that is no grammar.
+    computed, names the prompts that cannot be answered: empty, too long, with a constraint that is no
+    grammar.
     """
     if options is None or isinstance(options, RequestOptions):
         options = [options or RequestOptions()] * len(prompts)
     if len(options) != len(prompts):
-        raise ValueError(f"{len(prompts)} prompts and {len(options)} options: give one for all, or one for each")
+        raise ValueError(
+            f"{len(prompts)} prompts and {len(options)} options: give one for all, or one for each"
+        )
     engine = Engine(language_model, config)
     asked: list[tuple[tuple[int, ...], int]] = []
     refused: list[str] = []
