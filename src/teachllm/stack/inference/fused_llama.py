@@ -20,7 +20,7 @@ from teachllm.stack.models.llama import Llama
 from teachllm.stack.nn.attention import attention_is_replaced
 from teachllm.stack.nn.fast import threads
 from teachllm.stack.nn.fast.decode_step import HEAD, STEP, head_kernel, phases, private_bytes, step_kernel
-from teachllm.stack.nn.fast.phases import COUNTERS
+from teachllm.stack.nn.fast.phases import counters
 from teachllm.stack.nn.fast.placement import Placed, Placement
 from teachllm.stack.nn.fast.row_products import COLUMNS, ROWS, Kind
 from teachllm.stack.nn.kv_cache import CacheView
@@ -121,10 +121,9 @@ class FusedHead(nn.Module):
         rows = self._matrix.shape[0] * (1 if self._packed is None else ROWS)
         vectors = x.float().contiguous()
         logits = torch.empty(n_rows, rows)
-        private, size = _private(private_bytes(n_rows, columns, 0))
-        counters = np.zeros((2, COUNTERS), np.int64)
+        private, size, n_threads = _private(private_bytes(n_rows, columns, 0))
         values = {
-            "counters": counters[1:], "threads_in": counters, "n_rows": n_rows, "columns": columns,
+            "counters": counters(1, n_threads), "n_threads": n_threads, "n_rows": n_rows, "columns": columns,
             "vocab": rows, "weights": self._matrix, "x": vectors, "logits": logits, "private": private,
             "private_bytes": size,
         }  # fmt: skip
@@ -170,15 +169,14 @@ class _Step:
         """What the head reads, in float32. `x` may be overwritten."""
         c, n_rows = self._config, len(x)
         x = x.float()
-        counters = np.zeros((1 + phases(c.n_layers), COUNTERS), np.int64)
         angles = torch.from_numpy(at.positions)[:, None] * self._frequencies
         inner = torch.empty(2, n_rows, c.n_heads * c.head_dim)
         longest = at.block_size * at.tables.shape[1]
         widest = max(c.d_model, c.hidden, c.n_heads * c.head_dim)
-        private, size = _private(private_bytes(n_rows, widest, longest))
+        private, size, n_threads = _private(private_bytes(n_rows, widest, longest))
         features = torch.empty_like(x)
         values: dict[str, Any] = {
-            "counters": counters[1:], "threads_in": counters, "n_rows": n_rows,
+            "counters": counters(phases(c.n_layers), n_threads), "n_threads": n_threads, "n_rows": n_rows,
             "n_layers": c.n_layers, "d_model": c.d_model, "n_heads": c.n_heads, "n_kv_heads": c.n_kv_heads,
             "head_dim": c.head_dim, "hidden": c.hidden, "eps": int(np.float64(c.norm_eps).view(np.int64)),
             "layers": self._layers, "x": x, "q": inner[0], "mixed": inner[1],
@@ -215,9 +213,10 @@ def _number(value: Tensor | NDArray[Any] | int) -> int:
     return value.ctypes.data if isinstance(value, np.ndarray) else value
 
 
-def _private(n_bytes: int) -> tuple[Tensor, int]:
-    """Room for every thread, and how much each has."""
-    return torch.empty(torch.get_num_threads() * n_bytes, dtype=torch.uint8), n_bytes
+def _private(n_bytes: int) -> tuple[Tensor, int, int]:
+    """Room for every thread, how much each has, and how many they are."""
+    n_threads = torch.get_num_threads()
+    return torch.empty(n_threads * n_bytes, dtype=torch.uint8), n_bytes, n_threads
 
 
 def _plain_kind(dtype: torch.dtype) -> Kind:

@@ -23,7 +23,7 @@ import numba
 import numpy as np
 
 from teachllm.stack.nn.fast.bits import array, as_float, exp, narrow
-from teachllm.stack.nn.fast.phases import COUNTERS, piece_done, take_piece, wait_for
+from teachllm.stack.nn.fast.phases import LINE, finish, next_piece, take_number
 from teachllm.stack.nn.fast.row_products import KINDS, Kind, prepare, product
 from teachllm.stack.nn.fast.threads import FAST, INNER
 from teachllm.stack.nn.fast.vectors import (
@@ -44,8 +44,8 @@ RESULTS = 256  # room for results of a piece: at least PIECE, and head_dim
 # What the kernel is given: 64-bit numbers, in this order. Addresses unless said otherwise; a row is the next
 # token of a text.
 STEP = (
-    "counters",  # zeros: COUNTERS a phase, phases(n_layers) of them
-    "threads_in",  # 0; each thread takes its number from here
+    "counters",  # see phases.counters
+    "n_threads",
     "n_rows", "n_layers", "d_model", "n_heads", "n_kv_heads", "head_dim", "hidden",
     "eps",  # the bits of a float64
     "layers",  # LAYER numbers a layer; a bias that is not there is 0
@@ -64,7 +64,7 @@ STEP = (
 )  # fmt: skip
 LAYER = ("attention_norm", "qkv", "qkv_bias", "out", "feed_forward_norm", "gate_up", "down")
 HEAD = (
-    "counters", "threads_in", "n_rows", "columns", "vocab", "weights", "x", "logits", "private",
+    "counters", "n_threads", "n_rows", "columns", "vocab", "weights", "x", "logits", "private",
     "private_bytes",
 )  # fmt: skip
 
@@ -107,13 +107,14 @@ def _step(kind: int, numbers: Any) -> Any:
 
     def kernel(block):  # type: ignore[no-untyped-def]
         step = numba.carray(block, (29,), np.int64)
-        phase, threads_in, n_rows, n_layers, d_model, n_heads, n_kv_heads, head_dim, hidden = step[:9]
+        counters, n_threads, n_rows, n_layers, d_model, n_heads, n_kv_heads, head_dim, hidden = step[:9]
         eps_, layers, x_, q_, mixed_, activation_, norm_, features_ = step[9:17]
         cos_, sin_, positions_, cache_layers, tables_, table_width, block_size = step[17:24]
         block_stride, head_stride, position_stride, private, private_size = step[24:29]
 
         eps = as_float(eps_)
-        private += take_piece(threads_in) * private_size
+        thread, phase = take_number(counters), counters + LINE
+        private += thread * private_size
         widest = max(d_model, max(hidden, n_heads * head_dim))
         vector, prepared = private, private + 4 * widest
         prepared_size = 4 * widest + 256
@@ -131,11 +132,12 @@ def _step(kind: int, numbers: Any) -> Any:
             keys, values = array(cache_layers + layer * 16, (2,), np.int64)
 
             # region: queries_keys_values
-            ready = False
+            ready, done = False, 0
             while True:
-                head = take_piece(phase)
+                head = next_piece(phase, thread, n_threads, all_heads)
                 if head >= all_heads:
                     break
+                done += 1
                 if not ready:
                     for row in range(n_rows):
                         rms_norm(x_ + 4 * row * d_model, weights[0], d_model, eps, vector)
@@ -170,16 +172,16 @@ def _step(kind: int, numbers: Any) -> Any:
                         kept = array(cache + at * element, (head_dim,), numbers)
                         for i in range(head_dim):
                             kept[i] = narrow(numbers_of_head[i], kept)
-                piece_done(phase)
-            wait_for(phase, all_heads)
-            phase += 8 * COUNTERS
+            phase = finish(phase, done, n_threads, all_heads)
             # endregion: queries_keys_values
 
             # region: attention
+            done = 0
             while True:
-                piece = take_piece(phase)
+                piece = next_piece(phase, thread, n_threads, n_rows * n_heads)
                 if piece >= n_rows * n_heads:
                     break
+                done += 1
                 row, head = piece // n_heads, piece % n_heads
                 at = head // (n_heads // n_kv_heads) * head_stride * element
                 attend(
@@ -187,23 +189,22 @@ def _step(kind: int, numbers: Any) -> Any:
                     tables_ + 8 * row * table_width, block_size, block_stride * element,
                     position_stride * element, scores, mixed_ + 4 * piece * head_dim,
                 )  # fmt: skip
-                piece_done(phase)
-            wait_for(phase, n_rows * n_heads)
-            phase += 8 * COUNTERS
+            phase = finish(phase, done, n_threads, n_rows * n_heads)
             # endregion: attention
 
-            add_product(
-                kind, phase, weights[3], d_model, n_heads * head_dim, n_rows, mixed_, x_, prepared,
-                prepared_size, results_,
+            phase = add_product(
+                kind, phase, thread, n_threads, weights[3], d_model, n_heads * head_dim, n_rows, mixed_, x_,
+                prepared, prepared_size, results_,
             )  # fmt: skip
-            phase += 8 * COUNTERS
 
             # region: gate_and_up
-            ready = False
+            ready, done = False, 0
+            pieces = -(-hidden // PIECE)
             while True:
-                first = take_piece(phase) * PIECE
+                first = next_piece(phase, thread, n_threads, pieces) * PIECE
                 if first >= hidden:
                     break
+                done += 1
                 if not ready:
                     for row in range(n_rows):
                         rms_norm(x_ + 4 * row * d_model, weights[4], d_model, eps, vector)
@@ -219,17 +220,14 @@ def _step(kind: int, numbers: Any) -> Any:
                     for i in range(count):
                         gate, up = results[row, 0, i], results[row, 1, i]
                         activation[row, first + i] = gate / (np.float32(1) + exp(-gate)) * up
-                piece_done(phase)
-            wait_for(phase, -(-hidden // PIECE))
-            phase += 8 * COUNTERS
+            phase = finish(phase, done, n_threads, pieces)
             # endregion: gate_and_up
 
-            add_product(
-                kind, phase, weights[6], d_model, hidden, n_rows, activation_, x_, prepared, prepared_size,
-                results_,
+            phase = add_product(
+                kind, phase, thread, n_threads, weights[6], d_model, hidden, n_rows, activation_, x_,
+                prepared, prepared_size, results_,
             )  # fmt: skip
-            phase += 8 * COUNTERS
-        if take_piece(phase) == 0:
+        if take_number(phase) == 0:
             for row in range(n_rows):
                 rms_norm(x_ + 4 * row * d_model, norm_, d_model, eps, features_ + 4 * row * d_model)
 
@@ -238,13 +236,14 @@ def _step(kind: int, numbers: Any) -> Any:
 
 def _head(kind: int, numbers: Any) -> Any:
     def kernel(block):  # type: ignore[no-untyped-def]
-        counters, threads_in, n_rows, columns, vocab, weights, x, logits, private, private_size = (
-            numba.carray(block, (10,), np.int64)
+        counters, n_threads, n_rows, columns, vocab, weights, x, logits, private, private_size = numba.carray(
+            block, (10,), np.int64
         )
-        prepared, prepared_size = private + take_piece(threads_in) * private_size, 4 * columns + 256
+        thread, phase = take_number(counters), counters + LINE
+        prepared, prepared_size = private + thread * private_size, 4 * columns + 256
         ready = False
         while True:
-            first = take_piece(counters) * HEAD_PIECE
+            first = next_piece(phase, thread, n_threads, -(-vocab // HEAD_PIECE)) * HEAD_PIECE
             if first >= vocab:
                 return
             if not ready:
@@ -273,15 +272,28 @@ def _add_product(kind: int) -> Any:
 
     @numba.njit(**INNER)
     def add_product(  # type: ignore[no-untyped-def]
-        phase, weights, d_model, columns, n_rows, source, x_, prepared, prepared_size, results_
+        phase,
+        thread,
+        n_threads,
+        weights,
+        d_model,
+        columns,
+        n_rows,
+        source,
+        x_,
+        prepared,
+        prepared_size,
+        results_,
     ):
         x = array(x_, (n_rows, d_model), np.float32)
         results = array(results_, (n_rows, 2, RESULTS), np.float32)
-        ready = False
+        ready, done = False, 0
+        pieces = -(-d_model // PIECE)
         while True:
-            first = take_piece(phase) * PIECE
+            first = next_piece(phase, thread, n_threads, pieces) * PIECE
             if first >= d_model:
                 break
+            done += 1
             if not ready:
                 for row in range(n_rows):
                     prepare(kind, source + 4 * row * columns, columns, prepared + row * prepared_size)
@@ -293,8 +305,7 @@ def _add_product(kind: int) -> Any:
             for row in range(n_rows):
                 for i in range(count):
                     x[row, first + i] += results[row, 0, i]
-            piece_done(phase)
-        wait_for(phase, -(-d_model // PIECE))
+        return finish(phase, done, n_threads, pieces)
 
     return add_product
 
