@@ -76,7 +76,7 @@ class Admission:
     def _checked(
         self, ids: list[int], options: RequestOptions
     ) -> tuple[int, EndReason, frozenset[int], GrammarParser | None]:
-        """How many tokens each text may have and what it means to have them all, the end tokens, the grammar."""
+        """`_tokens_to_write`, the end tokens, and the grammar if there is one."""
         wanted, at_longest = self._tokens_to_write(ids, options)
         if min(ids) < 0 or max(ids) >= self._vocab_size:
             raise ValueError(

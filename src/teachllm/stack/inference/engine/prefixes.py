@@ -25,6 +25,15 @@ class HeldPrefixes:
         self._held: dict[str, BlockTable] = {}
 
     @property
+    def shape(self) -> torch.Size:
+        """Of the keys and values of all blocks, as in `PagedKV`."""
+        return self._kv.storage.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._kv.storage.dtype
+
+    @property
     def tables(self) -> list[BlockTable]:
         return list(self._held.values())
 

@@ -32,7 +32,8 @@ class TextSnapshot:
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """What one step computed. prefill: tokens of prompts (or of preempted texts once more); decode: tokens
-    just written. seconds: the whole step; bookkeeping: what of it was neither the model nor the sampling.
+    just written. copied: blocks that texts shared until one of them wrote there. seconds: the whole step;
+    bookkeeping: what of it was neither the model nor the sampling.
     """
 
     step: int
@@ -41,6 +42,7 @@ class StepRecord:
     running: int
     waiting: int
     preempted: int
+    copied: int
     seconds: float
     bookkeeping: float
 
@@ -58,11 +60,45 @@ class Latencies:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerSnapshot:
+    """One process of a disaggregated server. queued_tokens: of prompts that were sent there and are not read;
+    n_jobs: requests that are there or on their way; n_kept: prompts whose keys and values wait, to be pulled
+    from there or to come; n_owned: blocks of its n_blocks that are not free.
+    """
+
+    name: str
+    role: Literal["prefill", "decode"]
+    pid: int
+    is_alive: bool
+    queued_tokens: int
+    n_jobs: int
+    n_kept: int
+    n_blocks: int
+    n_owned: int
+    steps: tuple[StepRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSnapshot:
+    """Keys and values that went from worker to worker, since the beginning. seconds: of the last, from asking
+    to having them; None before there are any.
+    """
+
+    n: int
+    n_failed: int
+    n_tokens: int
+    n_bytes: int
+    seconds_p50: float | None
+    seconds_p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSnapshot:
     """Counters run since the engine began.
 
     blocks: what each is now (see `BlockPool.states`); block_size: tokens of one; steps: the last, oldest
     first; tokens_per_second: written, over those steps; cached_tokens: of prompts, found and not computed.
+    workers, transfers: of a disaggregated server; one engine has none.
     """
 
     texts: tuple[TextSnapshot, ...]
@@ -78,6 +114,8 @@ class EngineSnapshot:
     prompt_tokens: int
     cached_tokens: int
     preemptions: int
+    workers: tuple[WorkerSnapshot, ...] = ()
+    transfers: TransferSnapshot | None = None
 
 
 def texts_of(scheduler: Scheduler) -> Iterator[TextSnapshot]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
+from teachllm.stack.inference.engine.answers import Answer
 from teachllm.stack.inference.engine.request import (
     Failed,
     Finished,
@@ -16,7 +17,7 @@ from teachllm.stack.inference.engine.request import (
     TokenOut,
     Usage,
 )
-from teachllm.stack.inference.engine.service import Answer, EngineService, ServiceClosed
+from teachllm.stack.inference.engine.service import Service, ServiceClosed
 from teachllm.stack.inference.engine.structured import GrammarError
 from teachllm.stack.inference.generation import ContextFull
 from teachllm.stack.inference.server.admission import RETRY_SECONDS
@@ -43,7 +44,7 @@ class Answering:
     second where a grammar is compiled, so an event loop has a thread do it.
     """
 
-    def __init__(self, service: EngineService, question: Question, metrics: Metrics, seconds: float) -> None:
+    def __init__(self, service: Service, question: Question, metrics: Metrics, seconds: float) -> None:
         self._question = question
         self._metrics = metrics
         self._seconds = seconds

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+from teachllm.stack.inference.disaggregation.dispatch import least_loaded, shortest_queue
 from teachllm.stack.inference.simulation.cost import StepTimes
 from teachllm.stack.inference.simulation.policy import Policy
 from teachllm.stack.inference.simulation.worker import Job, Step, Worker
@@ -51,22 +52,6 @@ class Outcome:
     workers: tuple[Worker, ...]
     decode_workers: tuple[Worker, ...]
     transfers: tuple[Transfer, ...]
-
-
-def shortest_queue(workers: Sequence[Worker]) -> Worker:
-    """Where the fewest tokens of prompts wait: for whoever waits for a first token."""
-    return min(workers, key=lambda worker: worker.queued_tokens)
-
-
-def least_loaded(workers: Sequence[Worker]) -> Worker:
-    """Where the fewest jobs are: for whoever will stay for many steps."""
-    return min(workers, key=lambda worker: worker.n_jobs)
-
-
-def round_robin() -> Dispatch:
-    """One after the other, whatever they have to do."""
-    turn = itertools.count()
-    return lambda workers: workers[next(turn) % len(workers)]
 
 
 def simulate(

@@ -1,0 +1,117 @@
+"""A worker that reads prompts, and keeps their keys and values until somebody pulls them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from functools import partial
+
+from teachllm.stack.inference.disaggregation.handover import BlockCounter, Parcel
+from teachllm.stack.inference.disaggregation.messages import (
+    BadMessage,
+    Blocks,
+    Cancel,
+    Message,
+    NotRead,
+    Pull,
+    Read,
+    Ready,
+    digest,
+)
+from teachllm.stack.inference.disaggregation.transport import Connection
+from teachllm.stack.inference.disaggregation.worker import Worker, layout_of
+from teachllm.stack.inference.engine.engine import Engine
+from teachllm.stack.inference.engine.request import Failed, Finished, Output, RequestOptions
+
+
+class PrefillWorker(Worker):
+    """For its engine a prompt is a request for one token, which is thrown away: the next tokens are chosen by
+    the worker that writes, which alone needs to know how.
+    """
+
+    def __init__(self, engine: Engine, router: Connection, key: bytes) -> None:
+        super().__init__(engine, router)
+        self._prompts: dict[str, tuple[int, ...]] = {}  # being read, or kept
+        self._layout = layout_of(engine)
+        self._counter = BlockCounter(key, self._find)
+
+    @property
+    def port(self) -> int:
+        """Where blocks are handed out."""
+        return self._counter.port
+
+    @property
+    def n_kept(self) -> int:
+        return len(self.engine.prefixes.tables)
+
+    def close(self) -> None:
+        super().close()
+        self._counter.close()
+
+    def take(self, message: Message) -> None:
+        match message:
+            case Read():
+                self._begin_to_read(message)
+            case Cancel(request):
+                self.engine.cancel(request)
+                self._forget(request)
+            case _:
+                raise BadMessage(f"a {type(message).__name__} came to a worker that reads prompts")
+
+    def begin(self) -> None:
+        """Nothing: prompts wait in the engine's own line."""
+
+    def _begin_to_read(self, message: Read) -> None:
+        one_token = RequestOptions(max_tokens=1, end_tokens=frozenset(), priority=message.priority)
+        try:
+            self.engine.add(message.prompt, one_token, message.request)
+        except ValueError as problem:
+            self.tell(NotRead(message.request, str(problem)))
+        else:
+            self._prompts[message.request] = message.prompt
+
+    # region: said
+    def said(self, outputs: Iterable[Output]) -> None:
+        """Who is read keeps the blocks that are cached now, and says so."""
+        for output in outputs:
+            prompt = self._prompts.get(output.request)
+            if prompt is None:  # cancelled
+                continue
+            match output:
+                case Finished():
+                    # Nobody has taken a block since: the step has only just ended.
+                    self.engine.prefixes.hold(output.request, prompt)
+                    self.tell(Ready(output.request, output.usage.cached_tokens))
+                case Failed(request, _, why):
+                    self._forget(request)
+                    self.tell(NotRead(request, why))
+                case _:
+                    continue
+
+    # endregion: said
+
+    def _find(self, pull: Pull) -> Future[Parcel | None]:
+        """In a thread of the counter."""
+        found: Future[Parcel | None] = Future()
+        self.do(partial(self._hand_out, pull, found))
+        return found
+
+    # region: hand_out
+    def _hand_out(self, pull: Pull, found: Future[Parcel | None]) -> None:
+        """The blocks are copied out, and free from now on; the copy goes when it is sent."""
+        prefixes, size = self.engine.prefixes, self._layout.block_size
+        length = prefixes.length(pull.request)
+        if length is None or pull.first < 0 or pull.first % size:
+            found.set_result(None)
+            return
+        first = min(pull.first, length)
+        tokens = self._prompts[pull.request][: max(pull.first, length)]
+        blocks = Blocks(pull.request, pull.first, length - first, digest(tokens), self._layout)
+        found.set_result((blocks, prefixes.read(pull.request, first)))
+        self._forget(pull.request)
+
+    # endregion: hand_out
+
+    def _forget(self, request: str) -> None:
+        self._prompts.pop(request, None)
+        self.engine.prefixes.let_go(request)
