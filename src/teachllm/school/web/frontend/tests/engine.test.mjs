@@ -4,6 +4,7 @@ import { setLanguage } from "../src/core/strings.js";
 import { counts, keyOf, ownersOf } from "../src/engine/block-map.js";
 import { stepCharts } from "../src/engine/steps.js";
 import { Tones } from "../src/engine/texts.js";
+import { cellsOf, wordsOf } from "../src/engine/workers.js";
 
 setLanguage("en");
 const text = (request, index, ...blocks) => ({ request, index, blocks });
@@ -35,4 +36,13 @@ test("steps become two charts that begin at zero, in milliseconds", () => {
   assert.deepEqual(batch.y_range, [0, 96]);
   assert.deepEqual(batch.series.map(({ y }) => y.at(-1)), [96, 4]);
   assert.deepEqual(time.series.map(({ y }) => y.at(-1)), [50, 1]);
+});
+
+test("a process that has ended shows no numbers; what was handed over is said in words", () => {
+  const worker = { name: "decode 0", pid: 7, is_alive: true, n_jobs: 2, queued_tokens: 0, n_kept: 1, n_owned: 3, n_blocks: 2048, steps: [{ prefill: 4, decode: 2, seconds: 0.0204 }] };
+  assert.deepEqual(cellsOf(worker), ["decode 0 (7)", "2", "0", "1", "3 / 2,048", "4 read, 2 written, 20 ms"]);
+  assert.deepEqual(cellsOf({ ...worker, is_alive: false }).slice(0, 3), ["decode 0 (7)", "has ended", "–"]);
+  const moved = { n: 2, n_failed: 1, n_tokens: 2000, n_bytes: 46e6, seconds_p50: 0.0124, seconds_p95: null };
+  assert.match(wordsOf(moved), /^2 caches .* 2,000 tokens, 46 MB, 12 ms each \(p95 – ms\); 1 did not/);
+  assert.match(wordsOf(null), /No keys and values/);
 });

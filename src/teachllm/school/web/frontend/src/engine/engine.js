@@ -7,6 +7,7 @@ import { readable, t } from "../core/strings.js";
 import { blockMap } from "./block-map.js";
 import { stepCharts } from "./steps.js";
 import { Tones, textTable } from "./texts.js";
+import { workerTable } from "./workers.js";
 
 const OWN = "studio";
 
@@ -22,11 +23,12 @@ export function mount(element) {
   const numbers = h("dl.metrics");
   const blocks = blockMap(tones);
   const texts = textTable(tones, blocks.point);
+  const workers = workerTable();
   const charts = new Map();
   const grid = h("div.run-charts");
   const steps = h("section", { hidden: true }, h("h2", null, t("engine.steps")), grid);
   const samples = samplesView();
-  const body = h("div", { hidden: true }, numbers, blocks.element, texts.element, steps);
+  const body = h("div", { hidden: true }, numbers, workers.element, blocks.element, texts.element, steps);
   fill(element, head.element, problem, body, samples.element);
 
   onReturn(() => begin());
@@ -59,6 +61,7 @@ export function mount(element) {
     fill(numbers, measures(engine).map(([label, value, unit]) => h("div", null, h("dt", null, label), h("dd", null, value, unit ? h("small", null, ` ${unit}`) : null))));
     blocks.show(engine);
     texts.show(engine.texts);
+    workers.show(engine);
     const drawn = stepCharts(engine.steps);
     steps.hidden = !drawn.length;
     for (const { name, chart } of drawn) {
