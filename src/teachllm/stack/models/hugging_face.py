@@ -52,9 +52,15 @@ class HuggingFaceFolder:
     def shapes(self, config: LlamaConfig | GPT2Config) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors that are weights, by name; without a tied head that is written out."""
         return {
-            name: tuple(_open(shard).get_slice(name).get_shape())
-            for name, shard in self.shard_of.items()
+            name: shape
+            for name, shape in self.tensor_shapes().items()
             if not name.endswith(_COMPUTED) and not (config.tied_head and name == "lm_head.weight")
+        }
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of every tensor in the folder, by name."""
+        return {
+            name: tuple(_open(shard).get_slice(name).get_shape()) for name, shard in self.shard_of.items()
         }
 
     def read(self, name: str) -> Tensor:
