@@ -146,12 +146,15 @@ def running(
     *,
     limits: ServerLimits | None = None,
     api_key: str | None = None,
+    embedder: Any = None,
     **config: Any,
 ) -> Iterator[RunningServer]:
     engine = Engine(language_model, EngineConfig(**{"n_blocks": 256, **config}))
     service = EngineService(engine)
     listener = listen("127.0.0.1", 0)
-    app = create_app(language_model, service, names=(NAME, "alias"), api_key=api_key, limits=limits)
+    app = create_app(
+        language_model, service, names=(NAME, "alias"), api_key=api_key, limits=limits, embedder=embedder
+    )
     server = DrainingServer(app)
     thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
     thread.start()
@@ -189,7 +192,7 @@ def client(server: RunningServer) -> Iterator[openai.OpenAI]:
         yield one
 
 
-@pytest.fixture(name="running")
+@pytest.fixture(name="running", scope="session")
 def running_fixture() -> Callable[..., contextlib.AbstractContextManager[RunningServer]]:
     return running
 

@@ -137,3 +137,15 @@ class CompletionBody(Sampled):
     logprobs: int | None = Field(None, ge=0, le=20)
     echo: bool | None = None
     suffix: str | None = None
+
+
+class EmbeddingsBody(Body):
+    """``POST /v1/embeddings``. truncate_prompt_tokens is an extension that vLLM has too: read only so
+    many tokens of each input, −1 for as many as the model reads.
+    """
+
+    model: str
+    input: str | list[str] | list[int] | list[list[int]]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(None, ge=1)
+    truncate_prompt_tokens: int | None = Field(None, ge=-1)

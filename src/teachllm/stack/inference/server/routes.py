@@ -11,7 +11,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from teachllm.stack.inference.server.answering import Answering, Question
-from teachllm.stack.inference.server.bodies import ChatCompletionBody, CompletionBody, Sampled
+from teachllm.stack.inference.server.bodies import (
+    ChatCompletionBody,
+    CompletionBody,
+    EmbeddingsBody,
+    Sampled,
+)
 from teachllm.stack.inference.server.chat_request import ChatRequest, marks_of, read_chat
 from teachllm.stack.inference.server.completion_request import CompletionRequest, read_completion
 from teachllm.stack.inference.server.deltas import (
@@ -22,6 +27,7 @@ from teachllm.stack.inference.server.deltas import (
     TextChoice,
     summed,
 )
+from teachllm.stack.inference.server.embeddings import embeddings_of
 from teachllm.stack.inference.server.engine_view import engine_view
 from teachllm.stack.inference.server.errors import ApiError, bad_request
 from teachllm.stack.inference.server.event_stream import ClientGone, EventStream, until_gone
@@ -50,13 +56,16 @@ def metrics(serving: TheServing) -> Response:
 
 @router.get("/v1/models")
 async def models(serving: TheServing) -> dict[str, Any]:
-    return {"object": "list", "data": [_model(serving)]}
+    return {"object": "list", "data": _models(serving)}
 
 
 @router.get("/v1/models/{name:path}")
 async def model(serving: TheServing, name: str) -> dict[str, Any]:
+    chat_model, *others = _models(serving)
+    if (found := next((one for one in others if one["id"] == name), None)) is not None:
+        return found
     _check_name(serving, name)
-    return _model(serving)
+    return chat_model
 
 
 @router.get("/v1/engine/snapshot")
@@ -94,6 +103,24 @@ async def completions(request: Request, serving: TheServing, body: CompletionBod
         return Question(asked.prompts, asked.options, _text_choices(asked)), shape
 
     return await _answer(request, serving, body, ask)
+
+
+@router.post("/v1/embeddings")
+async def embeddings(request: Request, serving: TheServing, body: EmbeddingsBody) -> Response:
+    """https://platform.openai.com/docs/api-reference/embeddings"""
+    count = _counted(serving, request.url.path)
+    try:
+        asked = embeddings_of(serving.embeddings, body.model)
+        with serving.admission.place():
+            answer = await until_gone(asked.answer(body, serving.limits.answer_seconds), request.receive)
+    except ApiError as refused:
+        count(refused.status)
+        raise
+    except ClientGone:
+        count(CLIENT_LEFT)
+        return Response(status_code=CLIENT_LEFT)
+    count(200)
+    return Response(answer, media_type="application/json")
 
 
 async def _answer(
@@ -188,14 +215,13 @@ def _text_choices(asked: CompletionRequest) -> Sequence[Choice]:
     return [TextChoice(i * n + j, echo) for i, echo in enumerate(asked.echoes) for j in range(n)]
 
 
-def _model(serving: Serving) -> dict[str, Any]:
-    return {
-        "id": serving.names[0],
-        "object": "model",
-        "created": serving.began,
-        "owned_by": "teachllm",
-        "max_model_len": serving.language_model.model.config.context_length,
-    }
+def _models(serving: Serving) -> list[dict[str, Any]]:
+    """The model that writes, then the one that makes embeddings, if there is any."""
+    served = [(serving.names[0], serving.language_model.model.config.context_length)]
+    if serving.embeddings is not None:
+        served.append((serving.embeddings.embedder.name, serving.embeddings.embedder.max_tokens))
+    common = {"object": "model", "created": serving.began, "owned_by": "teachllm"}
+    return [{"id": name, **common, "max_model_len": longest} for name, longest in served]
 
 
 def _check_name(serving: Serving, name: str) -> None:

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from teachllm.stack.inference.engine.service import EngineService
 from teachllm.stack.inference.language_model import LanguageModel
 from teachllm.stack.inference.server.admission import Admission
+from teachllm.stack.inference.server.embeddings import Embeddings
 from teachllm.stack.inference.server.metrics import Metrics
 
 
@@ -42,7 +43,7 @@ class ServerLimits:
 @dataclass(frozen=True)
 class Serving:
     """What the requests of one server share; lives as ``app.state.serving``. names: of the model, the first
-    is what it calls itself.
+    is what it calls itself. embeddings: None where no embedding model is served.
     """
 
     language_model: LanguageModel
@@ -52,6 +53,7 @@ class Serving:
     admission: Admission
     metrics: Metrics
     view_key: str
+    embeddings: Embeddings | None = None
     began: int = field(default_factory=lambda: int(time.time()))
 
 
