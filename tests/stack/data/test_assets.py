@@ -108,7 +108,8 @@ def test_a_missing_asset_says_how_to_fetch_it(folder: Path) -> None:
     with pytest.raises(AssetMissing, match="teachllm assets fetch tiny-model"):
         assets.asset(NAME)
     assert assets.find_asset(NAME) is None
-    with pytest.raises(UnknownAsset, match="'huge-model'; there are: smollm2-135m-instruct, all-minilm-l6-v2, tiny-model"):
+    names = "smollm2-135m-instruct, all-minilm-l6-v2, tiny-model"
+    with pytest.raises(UnknownAsset, match=f"'huge-model'; there are: {names}"):
         assets.asset("huge-model")
     assert not folder.exists()
 

@@ -46,8 +46,7 @@ def load_embedding_model(
     Raises AssetMissing for an asset that was not fetched yet; ValueError, naming the file, for what we do not
     do.
     """
-    named = isinstance(source, str) and source in ASSETS
-    path = asset(source).parent if named else Path(source)
+    path = asset(source).parent if isinstance(source, str) and source in ASSETS else Path(source)
     if not path.is_dir():
         raise FileNotFoundError(f"{source} is neither a folder nor one of the assets {', '.join(ASSETS)}")
     folder, pooling, normalized = read_modules(path)
@@ -60,7 +59,7 @@ def load_embedding_model(
         read_json(folder / "sentence_bert_config.json").get("max_seq_length") or encoder.config.context_length
     )
     return EmbeddingModel(
-        name=source if named else path.name,
+        name=str(source) if source in ASSETS else path.name,
         encoder=encoder,
         tokenizer=tokenizer,
         begin_tokens=(tokenizer.cls,),
