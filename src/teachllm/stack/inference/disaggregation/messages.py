@@ -7,13 +7,14 @@ do not go this way: they follow a `Blocks` as raw bytes.
 from __future__ import annotations
 
 import hashlib
+import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from teachllm.stack.inference.engine.request import Failed, Finished, RequestOptions, TokenOut
 from teachllm.stack.inference.engine.snapshot import EngineSnapshot
@@ -160,7 +161,6 @@ class Said:
     """What a step of the engine wrote."""
 
     outputs: tuple[TokenOut | Finished | Failed, ...]
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_inf_nan="constants")  # ln 0 is -inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,9 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for k
 def to_bytes(message: Message) -> bytes:
     """A line that names the kind, and its fields as JSON."""
     kind = type(message).__name__
-    return kind.encode() + b"\n" + _ADAPTERS[kind].dump_json(message)
+    fields = _ADAPTERS[kind].dump_python(message)
+    # Not by pydantic, which writes null for the logarithm of 0.
+    return f"{kind}\n{json.dumps(fields, default=list, separators=(',', ':'))}".encode()
 
 
 def from_bytes(data: bytes) -> Message:
