@@ -1,0 +1,83 @@
+"""k-means: the cells of an inverted file and the codebooks of a product quantizer.
+
+Lloyd's algorithm: give each point to its nearest centroid, move each centroid to the mean of its points.
+Neither step can raise the mean squared distance, and it ends in a minimum that depends on where it began.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from teachllm.stack.retrieval.indexes.fast.assign import BLOCK, add_to_means, assign
+
+SAMPLE = 256
+"""Points a centroid at most: more move a centroid by less than its cell is wide, and cost time."""
+SPLIT = 1e-3
+
+
+def kmeans(
+    points: Float32[np.ndarray, "n d"], k: int, *, seed: int = 0, n_iterations: int = 10
+) -> Float32[np.ndarray, "k d"]:
+    """k centroids of the points, of which 256·k are drawn if there are more. Raises ValueError for fewer
+    than k.
+
+    A centroid that loses all its points takes over half of the cell that has most: it starts beside its
+    centroid.
+    """
+    if len(points) < k:
+        raise ValueError(
+            f"{k} centroids need at least as many vectors to train on, and there are {len(points)}"
+        )
+    generator = np.random.default_rng(seed)
+    if len(points) > SAMPLE * k:
+        points = points[np.sort(generator.choice(len(points), SAMPLE * k, replace=False))]
+    centroids = points[generator.choice(len(points), k, replace=False)].copy()
+    for _ in range(n_iterations):
+        nearest = nearest_centroids(points, centroids)
+        sums = np.zeros_like(centroids)
+        counts = np.zeros(k, dtype=np.int64)
+        add_to_means(points, nearest, sums, counts)
+        centroids = sums / np.maximum(counts, 1)[:, None].astype(np.float32)
+        fill_empty_cells(centroids, counts)
+    return centroids
+
+
+def fill_empty_cells(centroids: Float32[np.ndarray, "k d"], counts: np.ndarray) -> None:
+    """Put each centroid without points beside that of the largest cell, which it halves. In place."""
+    signs = np.where(np.arange(centroids.shape[1]) % 2 == 0, 1 + SPLIT, 1 - SPLIT).astype(np.float32)
+    for empty in np.flatnonzero(counts == 0):
+        largest = int(counts.argmax())
+        centroids[empty] = centroids[largest] * signs
+        centroids[largest] *= 2 - signs
+        counts[empty] = counts[largest] // 2
+        counts[largest] -= counts[empty]
+
+
+def nearest_centroids(
+    points: Float32[np.ndarray, "n d"], centroids: Float32[np.ndarray, "k d"]
+) -> Int32[np.ndarray, " n"]:
+    """The number of the centroid with the least ‖x − c‖² for each point, the first of equally near ones."""
+    n, d = points.shape
+    k = len(centroids)
+    n_blocks = -(-k // BLOCK)
+    padded = np.zeros((n_blocks * BLOCK, d), dtype=np.float32)
+    padded[:k] = centroids
+    apart = np.ascontiguousarray(padded.reshape(n_blocks, BLOCK, d).transpose(0, 2, 1))
+    biases = np.full(n_blocks * BLOCK, -np.inf, dtype=np.float32)
+    biases[:k] = -0.5 * np.einsum("kd,kd->k", centroids, centroids)
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    nearest, scores = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.float32)
+    assign(
+        points.ctypes.data, n, points.strides[0], d, apart.ctypes.data, biases.ctypes.data, n_blocks,
+        np.empty(16, dtype=np.float32), np.empty(16, dtype=np.int32), nearest, scores,
+    )  # fmt: skip
+    return nearest
+
+
+def nearest_centroids_readable(
+    points: Float32[np.ndarray, "n d"], centroids: Float32[np.ndarray, "k d"]
+) -> Int32[np.ndarray, " n"]:
+    """The same, as it is defined."""
+    squared = ((points[:, None, :] - centroids[None, :, :]) ** 2).sum(-1)
+    return squared.argmin(1).astype(np.int32)
