@@ -23,6 +23,7 @@ SPECIAL = ("<|start|>", "<|end|>")
 class Sizes:
     context_length: int
     n_layers: int = 1
+    n_heads: int = 1
     n_kv_heads: int = 1
     head_dim: int = 2
 

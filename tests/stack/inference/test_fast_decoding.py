@@ -13,6 +13,7 @@ from teachllm.stack.inference.fast_decoding import prepare_for_decoding
 from teachllm.stack.inference.fused_llama import FusedLlama
 from teachllm.stack.models.llama import Llama, LlamaConfig
 from teachllm.stack.models.loading import load_model
+from teachllm.stack.nn import measurements
 from teachllm.stack.nn.fast import threads
 from teachllm.stack.nn.kv_cache import KVCache
 
@@ -45,7 +46,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[type]:
 
     monkeypatch.setattr(fast_decoding, "_step_seconds", step_seconds)
     monkeypatch.setattr(fast_decoding, "LEAST_PARAMETERS", 1)
-    monkeypatch.setattr(fast_decoding.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "cache")
+    monkeypatch.setattr(measurements.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "cache")
     return asked
 
 
@@ -91,7 +92,7 @@ def test_no_folder_for_measurements_is_no_failure(
     model: Llama, measured: list[type], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(fast_decoding.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "file")
+    monkeypatch.setattr(measurements.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "file")
     assert isinstance(prepare_for_decoding(model, tmp_path).model, FusedLlama)
 
 

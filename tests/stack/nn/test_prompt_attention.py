@@ -22,7 +22,7 @@ def test_a_piece_of_a_prompt_sees_all_that_stands_before(length: int, before: in
     q = torch.randn(2, 6, length, 16, generator=generator).bfloat16()
     k, v = (torch.randn(2, 2, before + length, 16, generator=generator).bfloat16() for _ in range(2))
     with torch.no_grad():
-        assert prompt_attention_is_faster(q)
+        assert prompt_attention_is_faster(q, k)
         found = causal_attention(q, k, v)
         assert torch.equal(found, prompt_attention(q, k, v))
     expected = readable_causal_attention(q.float(), k.float(), v.float())
@@ -32,10 +32,10 @@ def test_a_piece_of_a_prompt_sees_all_that_stands_before(length: int, before: in
 
 def test_who_wants_a_gradient_or_float32_gets_another() -> None:
     q = torch.randn(1, 2, 32, 16)
-    assert not prompt_attention_is_faster(q.bfloat16())  # outside of no_grad
+    assert not prompt_attention_is_faster(q.bfloat16(), q.bfloat16())  # outside of no_grad
     with torch.no_grad():
-        assert not prompt_attention_is_faster(q)
-        assert not prompt_attention_is_faster(q.bfloat16()[:, :, :8])
+        assert not prompt_attention_is_faster(q, q)
+        assert not prompt_attention_is_faster(q.bfloat16()[:, :, :8], q.bfloat16())
 
 
 @pytest.mark.parametrize("shape", [(1, 40, 96), (3, 7, 96)])

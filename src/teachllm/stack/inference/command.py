@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,6 +26,10 @@ from teachllm.stack.chat import (
     Usage,
 )
 from teachllm.stack.data.assets import AssetError
+
+if TYPE_CHECKING:
+    from teachllm.stack.inference.language_model import LanguageModel
+    from teachllm.stack.nn.attention_choice import AttentionChoice
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 Lang = Literal["zh", "en"]
@@ -157,19 +161,31 @@ class Conversation:
 
 
 def _local_model(model: str, weights: Weights, words: Words) -> tuple[ChatModel, str]:
-    """The model, loaded, and one line about it: where it runs, in which numbers, and why."""
+    """The model, loaded, and one line about it."""
     with words.loading():
         from teachllm.stack.inference.local_chat import LocalChatModel
-        from teachllm.stack.nn.device import choose_device
 
         local = LocalChatModel(model, weights=weights)
         loaded = local.load()
-    n_parameters = sum(weights.numel() for weights in loaded.model.parameters())
+    return local, about_model(loaded, loaded.attention, words)
+
+
+def about_model(loaded: LanguageModel, attention: AttentionChoice | None, words: Words) -> str:
+    """One line: which model, where it runs, in which numbers, by which kernels, and why."""
+    from teachllm.stack.nn.device import choose_device
+
     numbers = str(loaded.dtype).removeprefix("torch.")
     why = words.choose(choose_device().reason_zh, choose_device().reason)
-    steps = words.choose(loaded.decoding_zh, loaded.decoding)
-    about = f"{loaded.name} · {n_parameters / 1e6:.0f} M · {loaded.device} · {numbers} ({why})"
-    return local, f"{about} · {steps}" if steps else about
+    parts = [
+        loaded.name,
+        f"{loaded.n_parameters / 1e6:.0f} M",
+        loaded.device_name,
+        f"{numbers} ({why})",
+        words.choose(loaded.decoding_zh, loaded.decoding),
+    ]
+    if attention is not None:
+        parts.append(words.choose(f"注意力：{attention.reason_zh}", f"attention: {attention.reason}"))
+    return " · ".join(filter(None, parts))
 
 
 def _lines(interactive: bool, words: Words) -> Iterator[str]:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import platform
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-import numba
-import platformdirs
 import torch
 
 from teachllm.stack.inference.command import Weights
@@ -24,10 +17,10 @@ from teachllm.stack.models.gguf import read_gguf
 from teachllm.stack.models.gpt2 import GPT2
 from teachllm.stack.models.llama import Llama
 from teachllm.stack.nn.kv_cache import KVCache
+from teachllm.stack.nn.measurements import LEAST_PARAMETERS, remembered
 from teachllm.stack.quantization.llama_weights import bits_of, round_weights, weights_of_gguf
 from teachllm.stack.quantization.packing import Packed
 
-LEAST_PARAMETERS = 5_000_000  # a smaller model is fast in any way, and measuring it is a waste
 MEASURED_STEPS = 5
 LONG_PROMPT = 65  # more rows than a fused step takes
 
@@ -87,7 +80,8 @@ def _fastest(model: Llama | GPT2, obstacle: str | None) -> Decoding:
         pack_for_decoding(model)
         return Decoding(model, f"PyTorch's kernels: {obstacle}", f"PyTorch 的算子：{obstacle}")
     fused = FusedLlama(model)
-    times = _remembered(_key(model), lambda: (_step_seconds(fused), _step_seconds(model)))
+    facts = model.config, model.embedding.weight.dtype
+    times = remembered("decoding", facts, 2, lambda: (_step_seconds(fused), _step_seconds(model)))
     fused_ms, plain_ms = (1000 * seconds for seconds in times)
     figures = f"a step {fused_ms:.1f} ms fused, {plain_ms:.1f} ms by PyTorch"
     figures_zh = f"每步：融合 {fused_ms:.1f} ms，PyTorch {plain_ms:.1f} ms"
@@ -110,41 +104,3 @@ def _step_seconds(model: Llama, n_steps: int = MEASURED_STEPS) -> float:
         model(token, cache, last_only=True)
         taken.append(time.perf_counter() - began)
     return statistics.median(taken[-n_steps:])
-
-
-def _key(model: Llama) -> str:
-    """What the measurement depends on: processor, threads, libraries, sizes and dtype."""
-    facts = [
-        _processor(), torch.get_num_threads(), torch.__version__, numba.__version__, model.config,
-        model.embedding.weight.dtype,
-    ]  # fmt: skip
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return f"{platform.processor()} {platform.machine()}"
-    return "; ".join(line for line in lines[:20] if line.startswith(("model", "cpu family", "flags")))
-
-
-def _remembered(key: str, measure: Callable[[], tuple[float, float]]) -> tuple[float, float]:
-    """From the file of measurements, or measured and written there. A file that cannot be read or written is
-    as good as none: what is lost is a second.
-    """
-    folder = platformdirs.user_cache_path("teachllm", appauthor=False) / "measurements"
-    file = folder / f"decoding-{key}.json"
-    try:
-        fused, plain = json.loads(file.read_text(encoding="utf-8"))
-        return float(fused), float(plain)
-    except (OSError, ValueError, TypeError):
-        times = measure()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(json.dumps(times), encoding="utf-8")
-        unfinished.replace(file)
-    except OSError:
-        pass
-    return times

@@ -73,6 +73,15 @@ class FusedLlama(Llama):
         return kinds[0] if kinds[0] == kinds[1] else f"{kinds[0]}, head {kinds[1]}"
 
     @property
+    def most_rows(self) -> int:
+        """Rows that kernels compute, each by itself; more rows go through PyTorch's products."""
+        return min(MOST_ROWS[self._step.kind], MOST_ROWS[self.head.kind])
+
+    @property
+    def is_quantized(self) -> bool:
+        return self._step.kind not in ("float32", "bfloat16")
+
+    @property
     def bytes_read(self) -> int:
         """Of matrices, in a step: every weight once."""
         return self._step.n_bytes + self.head.n_bytes

@@ -25,6 +25,8 @@ class GenerativeConfig(CachedModelConfig, Protocol):
 
     @property
     def context_length(self) -> int: ...
+    @property
+    def n_heads(self) -> int: ...
 
 
 class CausalModel(Protocol):

@@ -18,8 +18,11 @@ from teachllm.stack.inference.fast_decoding import prepare_for_decoding
 from teachllm.stack.inference.generation import CausalModel
 from teachllm.stack.models.gguf import read_gguf
 from teachllm.stack.models.loading import load_model
+from teachllm.stack.nn.attention_choice import AttentionChoice, choose_attention
+from teachllm.stack.nn.attention_ways import Heads
 from teachllm.stack.tokenizer import Tokenizer
 
+USUAL_PROMPT = 512  # tokens for which the way of computing attention is chosen
 # Tokens that end a text or a turn in one family or another, beside the one that the file names.
 USUAL_ENDS = ("<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>")
 
@@ -30,6 +33,8 @@ class LanguageModel:
 
     begin_tokens stand before a text that is not a conversation; a template writes its own.
     decoding, decoding_zh: what its steps are computed with, and why; empty if nobody chose.
+    attention: the same of the attention of prompts; None if nobody chose.
+    elsewhere: the device that computes in other processes, where this one has no weights.
     """
 
     name: str
@@ -40,14 +45,25 @@ class LanguageModel:
     end_tokens: frozenset[int]
     decoding: str = ""
     decoding_zh: str = ""
+    attention: AttentionChoice | None = None
+    elsewhere: str = ""
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
     @property
+    def device_name(self) -> str:
+        """Of the device that computes, here or elsewhere."""
+        return self.elsewhere or str(self.device)
+
+    @property
     def dtype(self) -> torch.dtype:
         return next(self.model.parameters()).dtype
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(weights.numel() for weights in self.model.parameters())
 
     def encode_text(self, text: str) -> list[int]:
         """Ids of a text to be continued; special tokens in it are text."""
@@ -85,6 +101,10 @@ def load_language_model(
     if weights == "bf16" and dtype is None:
         dtype = torch.bfloat16
     decoding = prepare_for_decoding(load_model(path, device, dtype), path, weights)
+    weights_of = next(decoding.model.parameters())
+    heads = Heads.of_model(decoding.model.config, weights_of.dtype, weights_of.device)
+    n_parameters = sum(one.numel() for one in decoding.model.parameters())
+    attention = choose_attention("prompts", heads, USUAL_PROMPT, n_parameters)
     name = ASSETS[source].title if isinstance(source, str) and source in ASSETS else path.name
     read = _from_folder if path.is_dir() else _from_gguf
     try:
@@ -104,6 +124,7 @@ def load_language_model(
         frozenset(ends),
         decoding.reason,
         decoding.reason_zh,
+        attention,
     )
 
 

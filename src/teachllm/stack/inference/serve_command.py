@@ -5,22 +5,35 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import pkgutil
 import socket
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
 from teachllm.stack.data.assets import AssetError
-from teachllm.stack.inference.command import DEFAULT_MODEL, Lang, Weights, Words, terminal_language
+from teachllm.stack.inference.command import (
+    DEFAULT_MODEL,
+    Lang,
+    Weights,
+    Words,
+    about_model,
+    terminal_language,
+)
 
 if TYPE_CHECKING:
     from teachllm.stack.inference.engine.config import EngineConfig
-    from teachllm.stack.inference.engine.service import EngineService
+    from teachllm.stack.inference.engine.service import EngineService, Service
     from teachllm.stack.inference.language_model import LanguageModel
     from teachllm.stack.inference.server import ServerLimits
+    from teachllm.stack.inference.server.embeddings import Embedder
 
 PORT = 8000
+EMBEDDER_LOADER = "teachllm.stack.retrieval.embedding:load_embedding_model"
+SHARE_OF_GPU = 0.9  # a server has it to itself; the rest is for activations
 LOOPBACK = ("127.0.0.1", "::1")
 SHORTEST_KEY = 8
 
@@ -36,7 +49,12 @@ def serve(
     max_running: int = 256,
     max_batch_tokens: int = 512,
     cache_tokens: int | None = None,
+    memory_share: float | None = None,
+    batch_invariant: bool = False,
     max_open: int = 2048,
+    prefill_workers: int = 0,
+    decode_workers: int = 0,
+    embedding_model: str | None = None,
     lang: Lang | None = None,
 ) -> None:
     """Serve a model: OpenAI's chat completions and completions, many requests at once. Ctrl-C ends it.
@@ -61,9 +79,22 @@ def serve(
     max_batch_tokens
         Tokens that one step computes: more for more throughput, less for steadier answers.
     cache_tokens
-        Tokens whose keys and values are kept, of all requests together. By default as many as take 512 MiB.
+        Tokens whose keys and values are kept, of all requests together.
+    memory_share
+        Instead of it: how much of the memory of the GPU, or of the computer, may be in use when the cache is
+        there. With neither, 0.9 on a GPU; elsewhere the cache has 512 MiB.
+    batch_invariant
+        A request gets the same numbers, bit for bit, whatever else is being answered: with a seed, the same
+        text also in bfloat16. What it costs is said at the start.
     max_open
         Requests that run or wait; more are refused.
+    prefill_workers
+        Processes that only read prompts, each with the whole model; with them goes at least one of
+        --decode-workers. 0 for one engine that does both.
+    decode_workers
+        Processes that only write, from the keys and values that the others hand over.
+    embedding_model
+        An asset or a folder: a model whose embeddings are served at /v1/embeddings beside it.
     lang
         Language of the messages: zh or en. By default that of the terminal.
     """
@@ -80,6 +111,8 @@ def serve(
             max_running=max_running,
             max_batch_tokens=max_batch_tokens,
             n_blocks=None if cache_tokens is None else math.ceil(cache_tokens / block_size),
+            memory_share=memory_share,
+            batch_invariant=batch_invariant,
         )
         listener = listen(host, port)
     except PortTaken:
@@ -93,30 +126,50 @@ def serve(
         )
     except (ValueError, OSError) as problem:
         words.fail(problem)
-    with listener:
+    with listener, contextlib.ExitStack() as stack:
         try:
             with words.loading():
-                language_model, service = _load(model, weights, config)
+                if prefill_workers or decode_workers:
+                    from teachllm.stack.inference.disaggregation.starting import disaggregated
+
+                    workers = {"n_prefill": prefill_workers, "n_decode": decode_workers}
+                    started = disaggregated(model, config, weights=weights, **workers)
+                else:
+                    started = _one_engine(model, weights, config)
+                language_model, service = stack.enter_context(started)
+                embedder = None if embedding_model is None else _load_embedder(embedding_model)
         except (ValueError, OSError, AssetError) as problem:
             words.fail(problem)
-        with contextlib.closing(service):
-            names = tuple(dict.fromkeys((Path(model).name, model, language_model.name)))
-            _serve(language_model, service, listener, names, api_key, limits, words)
+        names = tuple(dict.fromkeys((Path(model).name, model, language_model.name)))
+        _serve(language_model, service, embedder, config, listener, names, api_key, limits, words)
     words.tell("服务停了。", "The server has stopped.")
 
 
-def _load(model: str, weights: Weights, config: EngineConfig) -> tuple[LanguageModel, EngineService]:
+@contextlib.contextmanager
+def _one_engine(
+    model: str, weights: Weights, config: EngineConfig
+) -> Iterator[tuple[LanguageModel, EngineService]]:
     from teachllm.stack.inference.engine.engine import Engine
     from teachllm.stack.inference.engine.service import EngineService
     from teachllm.stack.inference.language_model import load_language_model
 
     language_model = load_language_model(model, weights=weights)
-    return language_model, EngineService(Engine(language_model, config))
+    if language_model.device.type == "cuda" and config.n_blocks is None and config.memory_share is None:
+        config = replace(config, memory_share=SHARE_OF_GPU)
+    with EngineService(Engine(language_model, config)) as service:
+        yield language_model, service
+
+
+def _load_embedder(source: str) -> Embedder:
+    """By name: the room that the model stands in is above this one, which knows it as an `Embedder` only."""
+    return pkgutil.resolve_name(EMBEDDER_LOADER)(source)
 
 
 def _serve(
     language_model: LanguageModel,
-    service: EngineService,
+    service: Service,
+    embedder: Embedder | None,
+    config: EngineConfig,
     listener: socket.socket,
     names: tuple[str, ...],
     api_key: str | None,
@@ -128,14 +181,20 @@ def _serve(
     from teachllm.stack.inference.server.listening import DrainingServer
 
     host, port = listener.getsockname()[:2]
-    app = create_app(language_model, service, names=names, api_key=api_key, limits=limits)
+    app = create_app(language_model, service, names=names, api_key=api_key, limits=limits, embedder=embedder)
     # The way to it on this machine, also where it listens on every address.
     shown = f"[{host}]" if ":" in host else "127.0.0.1" if host == "0.0.0.0" else host
     address = f"http://{shown}:{port}"
 
     def ready() -> None:
-        _tell_about(language_model, service, words)
+        _tell_about(language_model, service, config, words)
         _tell_how_to_call(address, names[0], api_key is not None, words)
+        if embedder is not None:
+            words.tell(
+                f"嵌入：{embedder.name}，{embedder.dimension} 维，一段最多 {embedder.max_tokens} 个 token · {address}/v1/embeddings",
+                f"embeddings: {embedder.name}, {embedder.dimension} dimensions, at most {embedder.max_tokens} tokens a text · "
+                f"{address}/v1/embeddings",
+            )
         if host not in LOOPBACK and api_key is None:
             words.problem(
                 words.choose(
@@ -152,32 +211,60 @@ def _serve(
         server.run(sockets=[listener])
 
 
-def _tell_about(language_model: LanguageModel, service: EngineService, words: Words) -> None:
+def _tell_about(
+    language_model: LanguageModel, service: Service, config: EngineConfig, words: Words
+) -> None:
     """Where the model runs, in which numbers and why, and what the cache holds."""
-    from teachllm.stack.nn.device import choose_device
+    from teachllm.stack.inference.engine.capacity import max_concurrent
+    from teachllm.stack.inference.engine.paged_kv import block_bytes
 
-    n_parameters = sum(weights.numel() for weights in language_model.model.parameters())
-    numbers = str(language_model.dtype).removeprefix("torch.")
-    why = words.choose(choose_device().reason_zh, choose_device().reason)
-    about = [
-        language_model.name,
-        f"{n_parameters / 1e6:.0f} M",
-        str(language_model.device),
-        f"{numbers} ({why})",
-    ]
-    if steps := words.choose(language_model.decoding_zh, language_model.decoding):
-        about.append(steps)
-    words.note(escape(" · ".join(about)))
+    words.note(escape(about_model(language_model, service.attention, words)))
+    if config.batch_invariant and not language_model.elsewhere:
+        _tell_cost(language_model, config, words)
     now = service.snapshot()
+    if now.workers:
+        roles = [one.role for one in now.workers]
+        words.tell(
+            f"读提示的进程 {roles.count('prefill')} 个，写回答的进程 {roles.count('decode')} 个",
+            f"{roles.count('prefill')} for prefill and {roles.count('decode')} for decoding, in processes of their own",
+        )
     sizes = language_model.model.config
-    tokens = len(now.blocks) * now.block_size
-    bytes_of_token = 2 * sizes.n_layers * sizes.n_kv_heads * sizes.head_dim * language_model.dtype.itemsize
-    megabytes = tokens * bytes_of_token / 2**20
+    n_blocks = sum(one.n_blocks for one in now.workers if one.role == "decode") or len(now.blocks)
+    tokens = n_blocks * now.block_size
+    token_bytes = block_bytes(sizes, 1, language_model.dtype.itemsize)
+    at_once = max_concurrent(
+        [sizes.context_length] * config.max_running,
+        memory=tokens * token_bytes,
+        taken=0,
+        token_bytes=token_bytes,
+        share=1.0,
+        block_size=now.block_size,
+        max_running=config.max_running,
+    )
+    megabytes = tokens * token_bytes / 2**20
     words.tell(
-        f"KV 缓存：{tokens:,} 个 token（{len(now.blocks):,} 块，{megabytes:,.0f} MiB）· "
-        f"一次对话最长 {sizes.context_length:,} 个 token",
-        f"KV cache: {tokens:,} tokens ({len(now.blocks):,} blocks, {megabytes:,.0f} MiB) · "
-        f"one conversation has at most {sizes.context_length:,}",
+        f"KV 缓存：{tokens:,} 个 token（{n_blocks:,} 块，{megabytes:,.0f} MiB）· "
+        f"一次对话最长 {sizes.context_length:,} 个 token，这样长的能同时进行 {at_once} 个",
+        f"KV cache: {tokens:,} tokens ({n_blocks:,} blocks, {megabytes:,.0f} MiB) · "
+        f"one conversation has at most {sizes.context_length:,}, and {at_once} that long fit at once",
+    )
+
+
+def _tell_cost(language_model: LanguageModel, config: EngineConfig, words: Words) -> None:
+    """What `batch_invariant` costs on this machine."""
+    from teachllm.stack.inference.engine.row_counts import RowCounts, row_counts, step_seconds
+
+    counts = row_counts(language_model, config)
+    texts = [n for n in (1, 8, 32) if n <= config.max_running and n <= counts.counts[-1]]
+    usual, fixed = (
+        [1e3 * step_seconds(language_model, rows, n) for n in texts] for rows in (RowCounts(), counts)
+    )
+    figures = list(zip(texts, fixed, usual, strict=True))
+    cost_zh = "，".join(f"{n} 段文本一步 {a:.1f} ms（不开是 {b:.1f} ms）" for n, a, b in figures)
+    cost = ", ".join(f"a step of {n} takes {a:.1f} ms ({b:.1f} without)" for n, a, b in figures)
+    words.tell(
+        f"不管同一批里还有谁，算出的数都一样。代价：{cost_zh}",
+        f"Texts get the same numbers in any company. The cost: {cost}",
     )
 
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from teachllm.stack.nn.attention_ways import Heads, way_taken
 from teachllm.stack.nn.fast.attention import (
     packed_attention_is_faster,
     packed_causal_attention,
@@ -86,7 +87,9 @@ def causal_attention(
 
 
 def fused_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """`causal_attention` by a kernel that never writes down the whole matrix of scores."""
+    """`causal_attention` by a kernel that never writes down the whole matrix of scores: the one that was
+    chosen for such heads (`attention_choice`).
+    """
     batch, n_heads, n_queries, d = q.shape
     n_kv_heads, n_keys = k.shape[1], k.shape[2]
     if n_queries == 1:
@@ -96,12 +99,21 @@ def fused_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(folded, k, v).reshape(q.shape)
     if n_queries == n_keys and packed_attention_is_faster(q, k, v):
         return packed_causal_attention(q, k, v)
-    if prompt_attention_is_faster(q):
+    if prompt_attention_is_faster(q, k):
         return prompt_attention(q, k, v)
+    if q.is_cuda and triton_attention_is_faster(q, k):
+        from teachllm.stack.nn.fast.flash_triton import triton_flash_attention  # only where Triton is
+
+        return triton_flash_attention(q, k, v, causal=True)
     k, v = repeat_kv_heads(k, n_heads // n_kv_heads), repeat_kv_heads(v, n_heads // n_kv_heads)
     if n_queries == n_keys:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     return F.scaled_dot_product_attention(q, k, v, causal_mask(n_queries, n_keys - n_queries, q.device))
+
+
+def triton_attention_is_faster(q: Tensor, k: Tensor) -> bool:
+    """Whether it is the way taken on this GPU: `nn.fast.flash_triton`."""
+    return way_taken("training" if torch.is_grad_enabled() else "prompts", Heads.of(q, k)) == "triton"
 
 
 def readable_causal_attention(

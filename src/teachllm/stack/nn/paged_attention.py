@@ -10,6 +10,7 @@ Kwon et al. 2023, arXiv:2309.06180, section 4.1. The compiled version: `nn.fast.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from teachllm.stack.nn.attention import causal_attention, repeat_kv_heads
+from teachllm.stack.nn.attention_ways import Way
 from teachllm.stack.nn.online_softmax import empty_state, finish_softmax, update_softmax
 
 
@@ -88,3 +90,12 @@ def paged_decode_attention(
     # The heads of a group stand in line as queries of their shared keys.
     folded = q.reshape(n_texts, n_kv_heads, n_heads // n_kv_heads, d)
     return F.scaled_dot_product_attention(folded, k, v, seen[:, None, None]).reshape(q.shape)
+
+
+def decode_attention(way: Way) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """`paged_decode_attention`, or the kernel that does the same. ImportError without Triton."""
+    if way == "triton":
+        from teachllm.stack.nn.fast.paged_triton import triton_paged_decode_attention
+
+        return triton_paged_decode_attention
+    return paged_decode_attention

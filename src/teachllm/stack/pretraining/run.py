@@ -16,6 +16,8 @@ from teachllm.stack.data.loader import BatchLoader
 from teachllm.stack.models.export import save_hugging_face
 from teachllm.stack.models.llama import Llama, LlamaConfig
 from teachllm.stack.models.loading import load_model
+from teachllm.stack.nn.attention_choice import choose_attention
+from teachllm.stack.nn.attention_ways import Heads
 from teachllm.stack.nn.device import choose_device
 from teachllm.stack.pretraining.events import (
     Chosen,
@@ -29,7 +31,7 @@ from teachllm.stack.pretraining.events import (
 )
 from teachllm.stack.pretraining.measure import compare, final_measures, held_out_score, samples
 from teachllm.stack.pretraining.prepare import PreparedData, Stopped, prepare
-from teachllm.stack.pretraining.recipe import Recipe, read_recipe, recipe_text
+from teachllm.stack.pretraining.recipe import LEAST_VOCABULARY, Recipe, read_recipe, recipe_text
 from teachllm.stack.pretraining.record import (
     CHECKPOINTS,
     DATA,
@@ -308,8 +310,24 @@ def _chosen(recipe: Recipe, device: torch.device) -> Chosen:
         reason, reason_zh = why.reason, why.reason_zh
     else:
         reason, reason_zh = "the recipe says so", "配方里这样写的"
-    dtype = str(recipe.training.compute_dtype(device)).removeprefix("torch.")
-    return Chosen(str(device), dtype, reason, reason_zh)
+    dtype = recipe.training.compute_dtype(device)
+    attention, attention_zh = _attention(recipe, dtype, device)
+    return Chosen(
+        str(device),
+        str(dtype).removeprefix("torch."),
+        f"{reason}; attention: {attention}",
+        f"{reason_zh}；注意力：{attention_zh}",
+    )
+
+
+def _attention(recipe: Recipe, dtype: torch.dtype, device: torch.device) -> tuple[str, str]:
+    """In which way it is computed, and why, in English and Chinese."""
+    if recipe.training.within_documents and device.type != "cpu":
+        return "PyTorch's kernel (others take no mask of documents)", "PyTorch 的算子（别的不认文档掩码）"
+    length = recipe.batch.length
+    sizes = recipe.model.config(LEAST_VOCABULARY, length)
+    chosen = choose_attention("training", Heads.of_model(sizes, dtype, device), length, sizes.n_parameters)
+    return chosen.reason, chosen.reason_zh
 
 
 def _same_folder(folder: Path, these: Processes) -> Path:

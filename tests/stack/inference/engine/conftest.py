@@ -93,6 +93,7 @@ def make_engine(tiny: LanguageModel) -> Callable[..., Engine]:
 class MeanConfig:
     context_length: int = 64
     n_layers: int = 1
+    n_heads: int = 1
     n_kv_heads: int = 1
     head_dim: int = 8
 

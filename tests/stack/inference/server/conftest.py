@@ -40,6 +40,7 @@ NAME = "tiny"
 class Sizes:
     context_length: int = 4000
     n_layers: int = 1
+    n_heads: int = 1
     n_kv_heads: int = 1
     head_dim: int = 2
 

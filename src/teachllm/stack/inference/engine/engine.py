@@ -18,35 +18,52 @@ from torch import Tensor
 
 from teachllm.stack.inference.engine.admission import Admission
 from teachllm.stack.inference.engine.blocks import BlockPool, IntegrityError
-from teachllm.stack.inference.engine.config import KV_BYTES, EngineConfig
+from teachllm.stack.inference.engine.capacity import blocks_on
+from teachllm.stack.inference.engine.config import EngineConfig
+from teachllm.stack.inference.engine.decode_graph import SPARE_BLOCKS, DecodeSteps, graphs_pay
 from teachllm.stack.inference.engine.metrics import Metrics
 from teachllm.stack.inference.engine.ongoing import Ongoing, Sampled, Searching
 from teachllm.stack.inference.engine.paged_kv import PagedBatch, PagedKV, block_bytes
+from teachllm.stack.inference.engine.prefixes import HeldPrefixes
 from teachllm.stack.inference.engine.request import Failed, Output, RequestOptions, TokenOut
+from teachllm.stack.inference.engine.row_counts import row_counts
 from teachllm.stack.inference.engine.sampler import NOT_FINITE, Choice, NoChoice, choose_tokens
 from teachllm.stack.inference.engine.scheduler import Job, Plan, Row, Scheduler
 from teachllm.stack.inference.engine.snapshot import EngineSnapshot, texts_of
 from teachllm.stack.inference.engine.structured import GrammarError
 from teachllm.stack.inference.engine.text import Text
 from teachllm.stack.inference.language_model import LanguageModel
+from teachllm.stack.nn.attention_choice import choose_attention
+from teachllm.stack.nn.attention_ways import Heads
+
+USUAL_LENGTH = 512  # of the texts for which the way of computing attention is chosen
 
 
 class Engine:
     """`add` requests, then `step` while it `has_work`; each step returns what it wrote."""
 
     def __init__(self, language_model: LanguageModel, config: EngineConfig | None = None) -> None:
-        self.config = config = config or EngineConfig()
+        self._rows = row_counts(language_model, config or EngineConfig())
+        self.config = config = self._rows.limited(config or EngineConfig())
         self._model, self._device = language_model.model, language_model.device
         n_blocks, size, dtype = config.n_blocks, config.block_size, language_model.dtype
         sizes = language_model.model.config
         if n_blocks is None:
-            n_blocks = max(1, KV_BYTES // block_bytes(sizes, size, dtype.itemsize))
+            one = block_bytes(sizes, size, dtype.itemsize)
+            n_blocks = blocks_on(self._device, one, config.memory_share)
         self._pool = BlockPool(n_blocks, size, prefix_caching=config.prefix_caching)
-        self._kv = PagedKV.for_model(sizes, n_blocks, size, dtype, self._device)
+        spare = SPARE_BLOCKS if graphs_pay(self._device) else 0
+        self._kv = PagedKV.for_model(sizes, n_blocks + spare, size, dtype, self._device)
+        heads = Heads.of_model(sizes, dtype, self._device)
+        n_parameters = language_model.n_parameters
+        self.attention = choose_attention("blocks", heads, USUAL_LENGTH, n_parameters, block_size=size)
+        self._decode = DecodeSteps(self._model, self._kv, self.attention.way) if spare else None
+        self.prefixes = HeldPrefixes(self._pool, self._kv)
         self._scheduler = Scheduler(self._pool, config)
         self._admission = Admission(language_model, config, n_blocks)
         self._requests: dict[str, Ongoing] = {}
         self._held: list[Output] = []
+        self._stalled = False
         self._metrics = Metrics()
         self._compute_seconds = 0.0  # of the step: the model and the choice of tokens
         self._chosen = 0  # tokens, in the step
@@ -90,12 +107,25 @@ class Engine:
     def has_work(self) -> bool:
         return bool(self._requests or self._held)
 
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the last step found no room for anything, which happens only while `prefixes` hold blocks:
+        another step will not either, until something else has.
+        """
+        return self._stalled and not self._held
+
+    def has_room_for(self, ongoing: Ongoing, promised: Sequence[Ongoing] = ()) -> bool:
+        """Whether a prepared request would run at once, if it entered now and `promised` after it."""
+        sizes = [(len(other.prompt), other.options.n_texts) for other in promised]
+        return self._scheduler.has_room_for(len(ongoing.prompt), ongoing.options.n_texts, sizes)
+
     # region: step
     def step(self) -> list[Output]:
         """Compute one plan of the scheduler; what was written, and what ended."""
         began, self._compute_seconds, self._chosen = time.perf_counter(), 0.0, 0
         outputs, self._held = self._held, []
         plan = self._scheduler.schedule()
+        self._stalled = bool(self._requests) and not plan.rows
         self._note_admitted(plan)
         outputs += self._compute(plan.rows)
         seconds = time.perf_counter() - began
@@ -106,7 +136,7 @@ class Engine:
 
     def check_integrity(self) -> None:
         """`IntegrityError` if blocks, jobs and requests do not add up."""
-        self._scheduler.check_integrity()
+        self._scheduler.check_integrity(self.prefixes.tables)
         scheduled = {id(job) for job in (*self._scheduler.waiting, *self._scheduler.running)}
         wanted = {id(job) for ongoing in self._requests.values() for job in ongoing.jobs.values()}
         if scheduled != wanted:
@@ -163,12 +193,18 @@ class Engine:
         """
         if copies := [copy for row in rows for copy in row.copies]:
             self._kv.copy(copies)
+        if self._decode is not None and all(row.is_last and len(row.tokens) == 1 for row in rows):
+            return self._decode([row.tokens[0] for row in rows], [row.table for row in rows])
         tokens = torch.tensor([token for row in rows for token in row.tokens], device=self._device)
-        view = PagedBatch(self._kv, [(row.table, len(row.tokens)) for row in rows])
+        tokens = self._rows.filled(tokens)
+        parts = [(row.table, len(row.tokens)) for row in rows]
+        view = PagedBatch(self._kv, parts, n_rows=len(tokens), way=self.attention.way)
         features = self._model.features(tokens[None], view)[0]
         ends = accumulate(len(row.tokens) for row in rows)
         wanted = [end - 1 for row, end in zip(rows, ends, strict=True) if row.is_last]
-        return self._model.head(features[wanted]) if wanted else features[:0]
+        if not wanted:
+            return features[:0]
+        return self._model.head(self._rows.filled(features[wanted]))[: len(wanted)]
 
     # endregion: compute
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,11 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from teachllm.stack.inference.engine.blocks import BlockTable, Copy
+from teachllm.stack.nn.attention_ways import Way
 from teachllm.stack.nn.fast import paged_attention as fast
 from teachllm.stack.nn.fast.paged_attention import PagedRows
 from teachllm.stack.nn.fast.placement import Placement, addresses, describable
 from teachllm.stack.nn.kv_cache import CachedModelConfig, kv_cache_bytes
-from teachllm.stack.nn.paged_attention import paged_attention, paged_decode_attention
+from teachllm.stack.nn.paged_attention import decode_attention, paged_attention
 
 
 class PagedKV:
@@ -86,29 +87,40 @@ class PagedBatch:
 
     Everything that is the same for all layers is worked out here, once. ValueError if there is no room.
 
-    readable: attend by `nn.paged_attention.paged_attention`, text by text, for lessons and tests.
+    n_rows: rows that the model is given; those behind the tokens are read by nobody.
+    way: of attending, where it can be gone; see `attention_choice`.
+    readable: by `nn.paged_attention.paged_attention`, text by text, for lessons and tests.
     """
 
     def __init__(
-        self, kv: PagedKV, parts: Sequence[tuple[BlockTable, int]], *, readable: bool = False
+        self,
+        kv: PagedKV,
+        parts: Sequence[tuple[BlockTable, int]],
+        *,
+        n_rows: int | None = None,
+        way: Way = "numba",
+        readable: bool = False,
     ) -> None:
         self._kv = kv
         self._plan = plan = _Plan(kv, parts)
         device = kv.storage.device
-        self.n_tokens = len(plan.positions)
-        self._positions = torch.from_numpy(plan.positions).to(device)
+        self._n_tokens = n_tokens = len(plan.positions)
+        self.n_rows = n_tokens if n_rows is None else n_rows
+        positions = np.pad(plan.positions, (0, self.n_rows - n_tokens))
+        self._positions = torch.from_numpy(positions).to(device)
         self._slots = torch.from_numpy(plan.slots).to(device)
-        if not readable and fast.can_run(kv.keys[0]):
-            tokens = np.arange(self.n_tokens)
+        if way == "numba" and not readable and fast.can_run(kv.keys[0]):
+            tokens = np.arange(n_tokens)
             rows = PagedRows(plan.tables, tokens, plan.texts, plan.positions + 1)
             self._attention = partial(_by_kernel, rows)
         else:
-            self._attention = partial(_by_gathering, _Gathered(plan, device, together=not readable))
+            gathered = _Gathered(plan, device, together=not readable)
+            self._attention = partial(_by_gathering, gathered, decode_attention(way))
 
     def positions(self, n_new: int) -> Int[Tensor, " total"]:
-        """Of every token of the row in its own text. ValueError if this is not the row that was planned."""
-        if n_new != self.n_tokens:
-            raise ValueError(f"{n_new} tokens were given, and this step was planned for {self.n_tokens}")
+        """Of every row in its own text. ValueError if there are not as many as were planned."""
+        if n_new != self.n_rows:
+            raise ValueError(f"{n_new} tokens were given, and this step was planned for {self.n_rows}")
         return self._positions
 
     def attend(
@@ -122,18 +134,21 @@ class PagedBatch:
         keys, values = self._kv.keys[layer], self._kv.values[layer]
         if k.dtype != keys.dtype:
             raise ValueError(f"the cache holds {keys.dtype} and {k.dtype} is given: make both the same")
-        keys.flatten(0, 1)[self._slots] = k[0].transpose(0, 1)
-        values.flatten(0, 1)[self._slots] = v[0].transpose(0, 1)
+        n_tokens = self._n_tokens
+        keys.flatten(0, 1)[self._slots] = k[0, :, :n_tokens].transpose(0, 1)
+        values.flatten(0, 1)[self._slots] = v[0, :, :n_tokens].transpose(0, 1)
         # Position before head in memory, as the matrix behind the attention reads it.
         queries = q[0].transpose(0, 1)
         out = q.new_empty(queries.shape)
+        if n_tokens < self.n_rows:
+            out[n_tokens:] = 0
         self._attention(queries, keys, values, out)
         return out.transpose(0, 1)[None]
 
     def placement(self, n_new: int) -> Placement | None:
         """For kernels that do all of a step by themselves."""
         kv, plan = self._kv, self._plan
-        if n_new != self.n_tokens or not describable(kv.keys[0]):
+        if not n_new == self.n_rows == self._n_tokens or not describable(kv.keys[0]):
             return None
         _, block_size, n_kv_heads, head_dim = kv.keys[0].shape
         return Placement(
@@ -155,9 +170,11 @@ def _by_kernel(rows: PagedRows, q: Tensor, keys: Tensor, values: Tensor, out: Te
     fast.paged_rows_attention(q, keys, values, rows, out)
 
 
-def _by_gathering(batch: _Gathered, q: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
+def _by_gathering(
+    batch: _Gathered, decode: Callable[..., Tensor], q: Tensor, keys: Tensor, values: Tensor, out: Tensor
+) -> None:
     if len(batch.rows):
-        out[batch.rows] = paged_decode_attention(q[batch.rows], keys, values, batch.tables, batch.n_keys)
+        out[batch.rows] = decode(q[batch.rows], keys, values, batch.tables, batch.n_keys)
     for rows, table, n_keys in batch.pieces:
         out[rows] = paged_attention(q[rows], keys, values, table, n_keys)
 

@@ -3,7 +3,8 @@
 A text's draw depends on its own row of logits and its own generator, never on its neighbours. So with a seed
 it is the same in any company, as far as the logits are: in float32 they agree to a few units in the last
 place, and a draw changes only where two tokens are that close; in bfloat16 a matrix product rounds
-differently in a batch of another size, and after some tokens texts may part ways.
+differently in a batch of another size, and after some tokens texts may part ways, unless the engine is
+`batch_invariant` (see `row_counts`).
 """
 
 from __future__ import annotations

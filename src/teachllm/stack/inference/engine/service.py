@@ -15,6 +15,7 @@ from teachllm.stack.inference.engine.engine import Engine
 from teachllm.stack.inference.engine.ongoing import Ongoing
 from teachllm.stack.inference.engine.request import RequestOptions
 from teachllm.stack.inference.engine.snapshot import EngineSnapshot
+from teachllm.stack.nn.attention_choice import AttentionChoice
 
 
 class ServiceClosed(RuntimeError):
@@ -30,6 +31,9 @@ class Service(Protocol):
 
     @property
     def refusal(self) -> str | None: ...
+
+    @property
+    def attention(self) -> AttentionChoice: ...
 
     def snapshot(self) -> EngineSnapshot: ...
 
@@ -71,6 +75,11 @@ class EngineService:
         self._closing = self._has_ended = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
+
+    @property
+    def attention(self) -> AttentionChoice:
+        """How steps attend, and why."""
+        return self._engine.attention
 
     def __enter__(self) -> EngineService:
         return self

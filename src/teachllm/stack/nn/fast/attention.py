@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from teachllm.stack.nn.attention_ways import Heads, way_taken
 from teachllm.stack.nn.fast import threads
 from teachllm.stack.nn.fast.bits import arguments_of, array, as_float, exp, narrow, take, wide
 
@@ -66,19 +67,19 @@ def prompt_attention(
     return out
 
 
-def prompt_attention_is_faster(q: Tensor) -> bool:
-    """Whether it is, for pieces of a prompt in bfloat16 when nobody wants a gradient."""
+def prompt_attention_is_faster(q: Tensor, k: Tensor) -> bool:
+    """Whether it is the way taken, can run here, and nobody wants a gradient: for pieces of a prompt."""
     return (
         q.shape[2] >= ROWS
         and not torch.is_grad_enabled()
         and threads.can_run(q.new_empty(0))
-        and (q.dtype == torch.bfloat16)
+        and way_taken("prompts", Heads.of(q, k)) == "numba"
     )
 
 
 def packed_attention_is_faster(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether it is than PyTorch's kernel: in bfloat16, whose product that one does not use on a CPU."""
-    return q.dtype == torch.bfloat16 and threads.pays(q, k, v)
+    """Whether it is the way taken, can run here, and somebody wants a gradient."""
+    return threads.pays(q, k, v) and way_taken("training", Heads.of(q, k)) == "numba"
 
 
 class _Attention(torch.autograd.Function):
