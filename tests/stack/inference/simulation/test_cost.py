@@ -125,3 +125,16 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         calibrate(cost, decoding[:4])
     with pytest.raises(ValueError, match=r"peak is 0.*overhead is -1"):
         Device("x", peak=0, bandwidth=1, memory=1, overhead=-1)
+
+
+def test_a_step_pays_for_whole_tiles() -> None:
+    smooth, tiled = StepTimes(LLAMA, DEVICE), StepTimes(LLAMA, replace(DEVICE, tile=128))
+    assert tiled.seconds([(0, 256)], 1) == smooth.seconds([(0, 256)], 1)
+    rows = [tiled.work([(0, n)], 1).matrix_flops for n in (1, 128, 129, 256)]
+    assert rows[0] == rows[1] < rows[2] == rows[3] == smooth.work([(0, 256)], 1).matrix_flops
+    # 257 tokens: the matrices of 384, the attention of 257
+    part = tiled.seconds([(0, 257)], 1) - smooth.seconds([(0, 257)], 1)
+    per_row = smooth.work([(0, 2)], 0).matrix_flops - smooth.work([(0, 1)], 0).matrix_flops
+    assert part == pytest.approx(127 * per_row / DEVICE.peak)
+    with pytest.raises(ValueError, match="tile is 0"):
+        replace(DEVICE, tile=0)

@@ -8,20 +8,15 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from teachllm.stack.inference.disaggregation.dispatch import least_loaded, round_robin, shortest_queue
 from teachllm.stack.inference.engine.request import NeverFits
 from teachllm.stack.inference.simulation.cost import StepTimes
 from teachllm.stack.inference.simulation.device import Device
 from teachllm.stack.inference.simulation.metrics import tpots, ttfts
 from teachllm.stack.inference.simulation.pipeline import bubble_share
 from teachllm.stack.inference.simulation.policy import Policy, chunked, mixed, prompts_first, prompts_only
-from teachllm.stack.inference.simulation.simulator import (
-    Outcome,
-    Pool,
-    least_loaded,
-    round_robin,
-    shortest_queue,
-    simulate,
-)
+from teachllm.stack.inference.simulation.simulator import Outcome, Pool, simulate
+from teachllm.stack.inference.simulation.worker import Step
 from teachllm.stack.inference.simulation.workload import Arrival, constant, lognormal, poisson_arrivals
 from teachllm.stack.models.presets import PRESETS
 
@@ -39,6 +34,10 @@ class Seconds(StepTimes):
 
 
 BY_HAND = Seconds(LLAMA, DEVICE)
+
+
+def bubbles(steps: Sequence[Step]) -> float:
+    return bubble_share([step.starts for step in steps], [step.stage_seconds for step in steps])
 
 
 def first_and_last(outcome: Outcome) -> list[tuple[float, float]]:
@@ -106,15 +105,15 @@ def test_a_pipeline_starts_the_next_prompt_when_its_first_stage_is_free() -> Non
     # Halves of 2, 2, 4 and 2 seconds. The fourth has its first half at 4–5 and waits for the third's second
     # half, 4–6: a bubble of one second in stage 2 before it ends at 7. Stage 1 is idle from 5 on.
     assert [job.first_token for job in outcome.jobs] == [2, 3, 6, 7]
-    assert bubble_share(outcome.workers[0].steps) == pytest.approx(1 - 2 * 5 / (2 * 7))
+    assert bubbles(outcome.workers[0].steps) == pytest.approx(1 - 2 * 5 / (2 * 7))
 
 
 def test_equal_batches_leave_no_bubbles_but_filling_and_draining() -> None:
     cost = replace(BY_HAND, pipeline_stages=2)
     outcome = simulate([Arrival(0, 100, 1)] * 50, Pool(cost, prompts_only(1)))
-    assert bubble_share(outcome.workers[0].steps) == pytest.approx(1 / 51)
-    with pytest.raises(ValueError, match="no steps"):
-        bubble_share(())
+    assert bubbles(outcome.workers[0].steps) == pytest.approx(1 / 51)
+    with pytest.raises(ValueError, match="no batches"):
+        bubble_share((), ())
 
 
 def test_a_pipeline_decodes_twice_as_many_texts_at_no_more_seconds_a_token() -> None:
@@ -124,7 +123,7 @@ def test_a_pipeline_decodes_twice_as_many_texts_at_no_more_seconds_a_token() -> 
     two = simulate(arrivals, Pool(replace(BY_HAND, pipeline_stages=2), mixed()))
     assert tpots(one.jobs).max() == pytest.approx(1)
     assert tpots(two.jobs).max() == pytest.approx(1, rel=0.06)
-    assert bubble_share(two.workers[0].steps) < 0.1  # both stages have something to do
+    assert bubbles(two.workers[0].steps) < 0.1  # both stages have something to do
 
 
 def small(n_blocks: int) -> StepTimes:

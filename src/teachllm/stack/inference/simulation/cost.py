@@ -97,7 +97,8 @@ class StepTimes:
             tokens += new
             pairs = new * cached + new * (new + 1) / 2
             attention.append((per_pair * pairs, (cached + new) * self.cache_bytes_per_token))
-        return Work(tokens * per_token + n_sampled * head, weight_bytes, tuple(attention))
+        rows = self.device.rows(tokens)
+        return Work(rows * per_token + n_sampled * head, weight_bytes, tuple(attention))
 
     def seconds(self, pieces: Iterable[Piece], n_sampled: int) -> float:
         """Time of a step from the first stage to the last; a stage takes `1 / pipeline_stages` of it.
@@ -120,7 +121,8 @@ class StepTimes:
                 attention += arithmetic + exposed * traffic
             else:
                 attention += traffic + exposed * arithmetic
-        matrices = self.device.seconds((tokens * per_token + n_sampled * head) / share, weight_bytes / speed)
+        flops = self.device.rows(tokens) * per_token + n_sampled * head
+        matrices = self.device.seconds(flops / share, weight_bytes / speed)
         return self.device.overhead + matrices + attention + self._all_reduce_seconds(tokens)
 
     def _all_reduce_seconds(self, tokens: int) -> float:

@@ -14,6 +14,7 @@ class Device:
     compute_share, bandwidth_share: how much of the first two a step of a model reaches.
     overlap: how much of the shorter of arithmetic and traffic hides behind the longer: 1 is the roofline,
     with 0 one waits for the other. overhead: seconds of a step that do not grow with its work.
+    tile: rows of a matrix that are computed together; a step pays for whole tiles of tokens.
     link: bytes a second to a neighbour, one way.
     """
 
@@ -26,6 +27,7 @@ class Device:
     compute_share: float = 1.0
     bandwidth_share: float = 1.0
     overlap: float = 1.0
+    tile: int = 1
 
     def __post_init__(self) -> None:
         problems = [
@@ -37,6 +39,8 @@ class Device:
             problems.append(f"overhead is {self.overhead}; it must be finite and not negative")
         if not 0 <= self.overlap <= 1:
             problems.append(f"overlap is {self.overlap}; it must be from 0 to 1")
+        if self.tile < 1:
+            problems.append(f"tile is {self.tile}; it must be at least 1")
         if problems:
             raise ValueError(f"this is no device: {'; '.join(problems)}")
 
@@ -55,3 +59,7 @@ class Device:
     def reached_bandwidth(self) -> float:
         """Bytes a second in a step."""
         return self.bandwidth * self.bandwidth_share
+
+    def rows(self, tokens: int) -> int:
+        """Rows that the matrices are multiplied with for so many tokens: whole tiles."""
+        return -(-tokens // self.tile) * self.tile

@@ -53,13 +53,49 @@ def share_prompts_first(wanted: Sequence[int], budget: int) -> list[int]:
     return share_whole(prompts, budget) if any(prompts) else list(wanted)
 
 
+def share_decode_maximal(wanted: Sequence[int], budget: int, tile: int = 1) -> list[int]:
+    """Every text that decodes gets its token, and one prompt a chunk that makes the batch whole tiles.
+
+    Whoever wants one token gets it, in order, as long as `budget` lasts. Of those that want more, only the
+    first gets any: as much as it wants, as long as the tokens of all texts together are not more than the
+    largest multiple of `tile` within `budget`. Where texts that decode fill that already, it gets none.
+    ValueError if `tile` is below 1, or `budget` has no room for a single tile.
+
+    >>> share_decode_maximal([1, 700, 1, 300], budget=300, tile=128)  # 256 rows, of which 2 are taken
+    [1, 254, 1, 0]
+    """
+    if not 1 <= tile <= budget:
+        raise ValueError(f"tile is {tile} and budget {budget}: a step must have room for at least one tile")
+    shares = [0] * len(wanted)
+    decoding = 0
+    for i, n in enumerate(wanted):
+        if n == 1 and decoding < budget:
+            shares[i] = 1
+            decoding += 1
+    room = budget // tile * tile - decoding
+    for i, n in enumerate(wanted):
+        if n > 1:
+            shares[i] = max(0, min(n, room))
+            break
+    return shares
+
+
 def chunked(budget: int) -> Policy:
-    """SARATHI, and our engine: every text that decodes gets its token, the rest of the budget goes to
+    """Sarathi-Serve, and our engine: every text that decodes gets its token, the rest of the budget goes to
     prompts, cut where it ends. No step takes longer than `budget` tokens do.
 
-    Agrawal et al. 2023, arXiv:2308.16369, and 2024, arXiv:2403.02310.
+    Agrawal et al. 2024, arXiv:2403.02310.
     """
     return Policy(f"chunked {budget}", lambda wanted: share_budget(wanted, budget))
+
+
+def decode_maximal(budget: int, tile: int = 1) -> Policy:
+    """SARATHI: every text that decodes gets its token, the rest of the budget goes to one prompt, in whole
+    tiles. Where prompts are shorter than a chunk, some of the budget is left.
+
+    Agrawal et al. 2023, arXiv:2308.16369, sections 4.3 and 4.4.
+    """
+    return Policy(f"decode-maximal {budget}", lambda wanted: share_decode_maximal(wanted, budget, tile))
 
 
 def mixed() -> Policy:

@@ -43,4 +43,4 @@ H100 = replace(H100_DATA_SHEET, overhead=6.16e-3, compute_share=0.470, bandwidth
 
 # From two of the three steps of LLaMA-13B in Agrawal et al. 2023, arXiv:2308.16369, table 2: a prefill of
 # 1,024 tokens in 234.8 ms, and 4 texts of as many decoding in 4 · 12.49 ms. A test predicts the third.
-A6000 = replace(A6000_DATA_SHEET, compute_share=0.727, bandwidth_share=0.766)
+A6000 = replace(A6000_DATA_SHEET, compute_share=0.727, bandwidth_share=0.757)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from teachllm.stack.inference.engine.request import NeverFits
 from teachllm.stack.inference.simulation.cost import StepTimes
+from teachllm.stack.inference.simulation.pipeline import stage_starts
 from teachllm.stack.inference.simulation.policy import Policy
 from teachllm.stack.inference.simulation.workload import Arrival
 
@@ -164,12 +165,8 @@ class Worker:
             if not job.missing:
                 sampled.append(job)
         each = self.cost.seconds(pieces, len(sampled)) / len(self._stage_free)
-        starts, at = [], now
-        for stage, free in enumerate(self._stage_free):
-            at = max(at, free)
-            starts.append(at)
-            at += each
-            self._stage_free[stage] = at
+        starts = stage_starts(self._stage_free, now, each)
+        self._stage_free = [start + each for start in starts]
         step = Step(tuple(starts), each, prefill, decode, tuple(j for j, _ in chosen), tuple(sampled))
         self.steps.append(step)
         self.under_way += 1
