@@ -37,6 +37,7 @@ class Metrics:
             running=len(scheduler.running),
             waiting=len(scheduler.waiting),
             preempted=len(plan.preempted),
+            copied=sum(len(row.copies) for row in plan.rows),
             seconds=seconds,
             bookkeeping=seconds - compute_seconds,
         )
