@@ -23,7 +23,7 @@ from jaxtyping import Float32, Int64
 from teachllm.stack.retrieval.hits import Hits, empty_hits
 from teachllm.stack.retrieval.lexical.analysis import Analyzer, TextAnalyzer
 from teachllm.stack.retrieval.lexical.bm25 import BM25
-from teachllm.stack.retrieval.lexical.fast.search import search
+from teachllm.stack.retrieval.lexical.fast.search import BLOCK, search
 from teachllm.stack.retrieval.lexical.postings import REMOVED, Postings, empty_postings, merge
 from teachllm.stack.retrieval.lexical.tf_idf import TfIdf
 from teachllm.stack.retrieval.saved_index import SavedIndexError, open_index, save_index
@@ -214,8 +214,9 @@ class LexicalIndex:
             told.append(TermScore(word, int(postings.counts[at]) if has else 0, int(end - start), score))
         return told
 
-    def _zeros(self, n: int) -> Float32[np.ndarray, " documents"]:
+    def _zeros(self, n_documents: int) -> Float32[np.ndarray, " whole_blocks"]:
         """Scores to add to, one array a thread; a search leaves them zero."""
+        n = -(-n_documents // BLOCK) * BLOCK
         zeros = getattr(self._room, "zeros", None)
         if zeros is None or len(zeros) != n:
             zeros = self._room.zeros = np.zeros(n, dtype=np.float32)

@@ -11,6 +11,8 @@ import numpy as np
 from teachllm.stack.tokenizer.fast.compiled import compiled, inlined
 
 BLOCK = 128
+LEAST = np.float32(1e-30)
+"""What a score must reach to be a hit at all: more than the 0 of a document that has none of the terms."""
 FEW = 8
 """Lists with fewer entries than documents / FEW are walked a second time instead of looking at all scores."""
 
@@ -23,7 +25,7 @@ def search(
     """Fill `hit_ids` and `hit_scores`, one row of k a query.
 
     allowed: one byte a document, or none at all where every document may be found. scores: a zero for each
-    document, zero again afterwards. slots: room for k numbers.
+    document and up to a whole number of blocks, zero again afterwards. slots: room for k numbers.
     """
     n_documents = np.int64(len(scores))
     for query in range(len(bounds) - 1):
@@ -43,30 +45,37 @@ def search(
                     scores[document] = 0.0  # so that it is seen once, although it is in several lists
                     size = offer(score, np.int64(document), allowed, ids, k, best, slots, size)
         else:
+            least = LEAST
             for begin in range(0, n_documents, BLOCK):
-                end = min(begin + BLOCK, n_documents)
-                least = best[0] if size == k else np.float32(0.0)
-                n_near = 0
-                for document in range(begin, end):  # all in vectors: no branch
-                    n_near += scores[document] >= least
-                if size < k or n_near > 0:
-                    for document in range(begin, end):
-                        if scores[document] > 0.0:
-                            size = offer(scores[document], document, allowed, ids, k, best, slots, size)
-            for document in range(n_documents):
-                scores[document] = 0.0
+                block = scores[begin : begin + BLOCK]
+                if has_near(block, least):
+                    for i in range(BLOCK):
+                        if block[i] >= least:
+                            size = offer(block[i], begin + i, allowed, ids, k, best, slots, size)
+                            least = best[0] if size == k else LEAST
+                for i in range(BLOCK):
+                    block[i] = 0.0
         sort_best_first(best, slots, ids, size)
         for rank in range(size):
             hit_ids[query, rank] = ids[slots[rank]]
 
 
 @inlined
+def has_near(block, least):
+    """Whether a score reaches `least`: counted in vectors, without a branch."""
+    n_near = np.int32(0)
+    for i in range(BLOCK):
+        n_near += np.int32(block[i] >= least)
+    return n_near > 0
+
+
+@inlined
 def offer(score, document, allowed, ids, k, best, slots, size):
     """Put a document into the heap of the k best if it is one of them; returns the size of the heap.
 
-    The worst stands at the root. A score of 0 is no hit.
+    The worst stands at the root.
     """
-    if score <= 0.0 or (size == k and score < best[0]):
+    if score < LEAST or (size == k and score < best[0]):
         return size
     if len(allowed) > 0 and allowed[document] == 0:
         return size
