@@ -58,7 +58,7 @@ def main() -> None:
         f"{len(texts):,} documents with {words:,} terms of {len(set(chain(*documents))):,} different ones",
         f"{len(queries):,} queries, the {K} best of each; one thread",
         "from terms: both are given lists of terms; from texts: each makes its own of them",
-        "bm25s makes terms of documents with its Tokenizer and of queries with `tokenize`, its faster ways",
+        "bm25s makes terms of documents with its Tokenizer, of queries with `tokenize`: its faster ways",
         f"{arguments.runs} runs in turns after one to warm up, medians",
     ]
     report("bm25", rows, notes=notes)
@@ -122,7 +122,7 @@ def their_tokenizer() -> Tokenizer:
 
 
 def their_terms(queries: list[str], stemmer: Stemmer.Stemmer) -> list[list[str]]:
-    """Its function for this, faster than its Tokenizer, which takes the whole vocabulary in hand each time."""
+    """By its function, faster here than its Tokenizer, which takes the whole vocabulary in hand each time."""
     return bm25s.tokenize(
         queries,
         stopwords=sorted(ENGLISH_STOP_WORDS),
