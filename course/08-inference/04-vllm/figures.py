@@ -156,20 +156,19 @@ def mean_total() -> float:
     title=Both("一张卡的显存去了哪里", "Where the memory of a card goes"),
     predict=Predict(
         Both(
-            f"OPT-13B，40 GiB 的卡，用到九成。每个请求进来就预留 {LONGEST} 个 token 的位置，能同时服务几个？",
-            f"OPT-13B on a card of 40 GiB, nine tenths of it in use. Each request reserves room for {LONGEST} tokens "
-            "when it comes. How many are served at the same time?",
+            f"OPT-13B，每个请求进来就预留 {LONGEST} 个 token 的位置。40 GiB 的卡能同时服务 {at_once('reserved')} 个。换成 80 GiB 的，能同时服务几个？",
+            f"OPT-13B, and each request reserves room for {LONGEST} tokens when it comes. A card of 40 GiB serves {at_once('reserved')} at the same "
+            "time. How many does one of 80 GiB serve?",
         ),
         low=0,
-        high=60,
+        high=50,
         step=1,
-        answer=lambda: at_once("reserved"),
+        answer=lambda: at_once("reserved", gib=80),
         explain=lambda: Both(
-            f"{at_once('reserved')} 个。权重占去 {weights_gb():.1f} GB，剩下 {cache_gib():.1f} GiB 放得下 {cache_tokens():,} 个 "
-            f"token，除以 {LONGEST}，舍去零头。同样这些 token，按真实长短一块一块地给，是 {at_once('paged')} 个。",
-            f"{at_once('reserved')}. The weights take {weights_gb():.1f} GB; the {cache_gib():.1f} GiB that are left hold "
-            f"{cache_tokens():,} tokens, divided by {LONGEST} and rounded down. Handed out in blocks by real lengths, the same "
-            f"tokens serve {at_once('paged')}.",
+            f"{at_once('reserved', gib=80)} 个，不是 {2 * at_once('reserved')} 个。权重的 {weights_gb():.1f} GB 只付一次，多出来的 40 GiB 全是缓存。"
+            f"再看分页：80 GiB 是 {at_once('paged', gib=80)} 个。",
+            f"{at_once('reserved', gib=80)}, and not {2 * at_once('reserved')}. The {weights_gb():.1f} GB of weights are paid once, so nearly all of the "
+            f"other 40 GiB is cache. With pages, 80 GiB serve {at_once('paged', gib=80)}.",
         ),
     ),
 )
@@ -244,24 +243,35 @@ def step_ratio(few: int, many: int, held: int = MEAN_HELD) -> float:
     return step_ms(many, held) / step_ms(few, held)
 
 
+LONG_HELD = 1312
+SEATS = at_once("paged", length=MEAN_HELD)
+
+
+def full_house() -> float:
+    """Per cent of the throughput that is left when texts are about 4 times as long, with memory full."""
+    long = at_once("paged", length=LONG_HELD)
+    return 100 * tokens_per_second(long, LONG_HELD) / tokens_per_second(SEATS, MEAN_HELD)
+
+
 @figure(
     title=Both("一起写的人越多，一秒写得越多", "The more write together, the more is written in a second"),
     predict=Predict(
         Both(
-            "同时写的请求从 8 个变成 40 个，也就是 5 倍。整台服务器一秒写出的 token 变成几倍？",
-            "Instead of 8, 40 requests are written together, 5 times as many. How many times the tokens a second does the whole "
-            "server write?",
+            f"显存坐满时，每人 {MEAN_HELD} 个 token，{SEATS} 个人一起写。换成每人 {LONG_HELD} 个，大约 4 倍长，也坐满。整台服务器一秒写的 token，"
+            "是原来的百分之几？",
+            f"Memory is full with {SEATS} texts of {MEAN_HELD} tokens. Then it is full with texts of {LONG_HELD}, about 4 times as long. How much of "
+            "its tokens a second does the whole server keep?",
         ),
-        low=1.0,
-        high=6.0,
-        step=0.1,
-        unit=Both("倍", "times"),
-        answer=lambda: throughput_ratio(8, 40),
+        low=0,
+        high=100,
+        step=1,
+        unit="%",
+        answer=full_house,
         explain=lambda: Both(
-            f"{throughput_ratio(8, 40):.1f} 倍：每秒 {tokens_per_second(8):.0f} 变成 {tokens_per_second(40):.0f} 个。不到 5 倍，因为每个人"
-            f"的缓存也要读，一步从 {step_ms(8):.0f} 毫秒变成 {step_ms(40):.0f} 毫秒。",
-            f"{throughput_ratio(8, 40):.1f} times, from {tokens_per_second(8):.0f} to {tokens_per_second(40):.0f} a second. It is less than 5 as "
-            f"everybody's cache must be read too: a step takes {step_ms(40):.0f} ms instead of {step_ms(8):.0f} ms.",
+            f"{full_house():.0f}%。缓存一样满，一步要读的一样多，时间也差不多；可是只坐得下 {at_once('paged', length=LONG_HELD)} 个人，一步就只写这么多个 "
+            "token。话长，不只占地方，也把大家的吞吐摊薄了。",
+            f"{full_house():.0f} %. The cache is as full as before, so a step reads as much and takes about as long; but only "
+            f"{at_once('paged', length=LONG_HELD)} texts fit, and a step writes only that many tokens.",
         ),
     ),
 )
@@ -417,7 +427,7 @@ def told(before: TextSnapshot | None, now: TextSnapshot | None, ask: Ask) -> Bot
             "step is its first token written?",
         ),
         low=2,
-        high=10,
+        high=14,
         step=1,
         answer=lambda: first_token_step("C"),
         explain=lambda: Both(
@@ -438,7 +448,7 @@ def one_request(
             ],
             label=Both("跟着谁", "follow"),
         ),
-    ] = "C",
+    ] = "A",
     n_blocks: Annotated[
         int,
         Choice(
@@ -542,7 +552,7 @@ def blocks_unshared(step: int = 7, way: str = "sample", n: int = 4) -> int:
             "is half full. In step 2 each answer writes one token. How many blocks are copied?",
         ),
         low=0,
-        high=8,
+        high=10,
         step=1,
         answer=copies_in_step,
         explain=lambda: Both(
@@ -555,7 +565,7 @@ def blocks_unshared(step: int = 7, way: str = "sample", n: int = 4) -> int:
 def block_map(
     way: Annotated[str, Choice(list(SHARING.items()), label=Both("怎么写", "how"))] = "sample",
     n: Annotated[int, Slider(1, 5, label=Both("几个回答（束）", "answers (beams)"))] = 4,
-    step: Annotated[int, Slider(1, WRITTEN - 1, label=Both("第几步", "step"))] = 2,
+    step: Annotated[int, Slider(1, WRITTEN - 1, label=Both("第几步", "step"))] = 1,
 ) -> list[Heatmap | Tokens | Text]:
     seen = shared_run(way, n)
     counts = [owners(snapshot) for snapshot in seen]
@@ -565,7 +575,10 @@ def block_map(
     copied = now.steps[-1].copied
     return [
         Heatmap(
-            [[count[block] or None for count in counts] for block in used],
+            [
+                [count[block] or None if i < step else None for i, count in enumerate(counts)]
+                for block in used
+            ],
             x_labels=[str(i + 1) for i in range(len(seen))],
             y_labels=list(place.values()),
             domain=(0.0, 5.0),

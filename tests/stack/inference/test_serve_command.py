@@ -67,6 +67,7 @@ def test_it_serves_drains_and_takes_its_note_away(
     said = capsys.readouterr()
     assert f"{note.address}/v1\n" in said.out
     assert "320 tokens (20 blocks" in said.err
+    assert "at most 96, and 3 that long fit at once" in " ".join(said.err.split())
     assert "The server has stopped." in said.err
     assert KEY not in said.out + said.err
     assert note.view_key not in said.out + said.err
@@ -136,6 +137,7 @@ def test_a_key_that_is_not_there(
 def test_sizes_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     assert "max_running = 600" in refused(capsys, port=0, max_running=600)
     assert "most_open is 0" in refused(capsys, port=0, max_open=0)
+    assert "give one of them" in refused(capsys, port=0, cache_tokens=64, memory_share=0.5)
 
 
 def test_a_model_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ class EngineConfig:
     same words also in bfloat16. Small steps then cost more (see `row_counts`).
     """
 
+    # region: sizes
     max_batch_tokens: int = 512
     max_running: int = 256
     block_size: int = 16
@@ -27,6 +28,7 @@ class EngineConfig:
     prefix_caching: bool = True
     ageing_steps: int = 256
     batch_invariant: bool = False
+    # endregion: sizes
 
     def __post_init__(self) -> None:
         names = ("max_batch_tokens", "max_running", "block_size", "n_blocks", "ageing_steps")
