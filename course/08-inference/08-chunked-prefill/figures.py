@@ -409,15 +409,18 @@ def budget_sweep(
 # ---------------------------------------------------------------- bubbles
 
 
+BAND = 6  # rows of square cells for each stage
+
+
 def gantt_rows(
     starts: Sequence[Sequence[float]],
     stage_seconds: Sequence[float],
     values: Sequence[float],
     begun: float,
     width: float,
-    columns: int = 80,
+    columns: int = 58,
 ) -> list[list[float | None]]:
-    """A row for each stage: in each of `columns` moments the value of the batch that is in it, or None."""
+    """A band of rows for each stage: in each of `columns` moments the value of the batch in it, or None."""
     rows: list[list[float | None]] = [[None] * columns for _ in starts[0]]
 
     def column(at: float) -> int:
@@ -428,7 +431,11 @@ def gantt_rows(
         for stage, start in enumerate(row):
             for i in range(column(start), column(start + seconds)):
                 rows[stage][i] = shown
-    return rows
+    return [row for row in rows for _ in range(BAND)]
+
+
+def band_labels(stages: int) -> list[str]:
+    return [str(1 + i // BAND) if i % BAND == 0 else "" for i in range(stages * BAND)]
 
 
 CAUSES: dict[str, Both] = {
@@ -469,11 +476,11 @@ def three_bubbles(
     idle = bubble_share(starts, seconds)
     return [
         Heatmap(
-            gantt_rows(starts, seconds, [1 + i % 6 for i in range(len(seconds))], 0.0, end),
-            y_labels=[str(stage + 1) for stage in range(stages)],
+            gantt_rows(starts, seconds, [3 - i % 3 for i in range(len(seconds))], 0.0, end),
+            y_labels=band_labels(stages),
             x_label=Both(f"时间（一共 {1e3 * end:,.0f} 毫秒）", f"time ({1e3 * end:,.0f} ms in all)"),
             y_label=Both("段", "stage"),
-            domain=(0, 6),
+            domain=(0, 4),
             note=Both("一种颜色一批，轮流用；空白：闲着", "a shade for each batch, in turn; blank: idle"),
         ),
         Text(
@@ -553,7 +560,7 @@ def gantt(
     return [
         Heatmap(
             rows,
-            y_labels=[str(stage + 1) for stage in range(stages)],
+            y_labels=band_labels(stages),
             x_label=Both("时间（两秒）", "time (two seconds)"),
             y_label=Both("段", "stage"),
             domain=(0, 100),
@@ -597,10 +604,10 @@ def read_in_chunks(tokens: Sequence[int], chunk: int) -> tuple[torch.Tensor, KVC
     ),
 )
 def the_same_numbers(
-    n: Annotated[int, Slider(128, 1024, step=64, label=Both("提示", "prompt"), unit="token")] = 512,
+    n: Annotated[int, Slider(128, 1024, step=64, label=Both("提示", "prompt"), unit="token")] = 256,
 ) -> Iterator[Event]:
     tokens, rows = prompt_tokens(n), []
-    sizes = [size for size in (n, 256, 100, 32, 8) if size <= n]
+    sizes = (n, n // 2, 50, 16)
     yield Progress(0, len(sizes), Both("读入模型", "loading the model"))
     read_in_chunks(tokens[:64], 64)  # what is slow only once
     whole, whole_cache, _ = read_in_chunks(tokens, n)
