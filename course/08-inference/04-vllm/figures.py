@@ -34,7 +34,7 @@ from teachllm.school.figures import (
     lab,
     value,
 )
-from teachllm.school.figures.real_model import file, model, question_ids, tokenizer
+from teachllm.school.figures.real_model import file, question_ids, tokenizer
 from teachllm.stack.inference.engine.capacity import blocks_that_fit, max_concurrent
 from teachllm.stack.inference.engine.config import EngineConfig
 from teachllm.stack.inference.engine.engine import Engine
@@ -205,7 +205,7 @@ def memory_map(
             [
                 Both("权重", "weights"),
                 Both("KV 缓存", "KV cache"),
-                Both("其余：激活等等", "the rest: activations and so on"),
+                Both("其余", "the rest"),
             ],
             [weights, cache, max(0.0, gib - weights - cache)],
             y_label="GiB",
@@ -299,13 +299,15 @@ def batch_and_speed(
         Lines(
             curves(functools.partial(tokens_per_second, held=held)),
             x_label=together,
-            y_label=Both("token/秒，全部请求", "tokens/s of all requests"),
+            y_label=Both("token/秒", "tokens/s"),
+            title=Both("整台服务器一秒写几个 token", "Tokens that the whole server writes in a second"),
             marks=[(limits[way], Both.same(str(limits[way]))) for way in WAYS],
         ),
         Lines(
             curves(functools.partial(step_ms, held=held)),
             x_label=together,
-            y_label=Both("毫秒：每个人隔多久来一个 token", "ms from token to token, for each"),
+            y_label=Both("毫秒", "ms"),
+            title=Both("每个人隔多久来一个 token", "How long from token to token, for each of them"),
             y_range=(0, 1.1 * step_ms(most, held)),
             marks=[(limits[way], Both.same(str(limits[way]))) for way in WAYS],
         ),
@@ -819,62 +821,63 @@ def config_of(limit: int) -> EngineConfig:
     return EngineConfig(max_running=limit, n_blocks=256, prefix_caching=False)
 
 
+CROWD, ROOM = 24, 256  # requests; tokens that the cache holds
+
+
 @lab(
     title=Both("用你的函数估一估，再让引擎来跑", "Your estimate, then the engine"),
-    seconds=45,
+    seconds=10,
     summary=Both(
-        "8 个问题，一小块缓存，三种块的大小。你的 max_concurrent 先说能放下几个，再看真正的引擎里最多几个一起写、要多少步。",
-        "8 questions, a small cache, blocks of three sizes. Your max_concurrent says how many fit; then see how many the real engine writes "
-        "together, and how many steps it takes.",
+        "24 个长短不一的请求，放得下 256 个 token 的缓存，三种块的大小。你的 max_concurrent 先说能放下几个，再看真正的引擎第一步放进来几个、"
+        "要多少步做完。模型用小的那个，所以很快。",
+        "24 requests of mixed lengths, a cache for 256 tokens, blocks of three sizes. Your max_concurrent says how many fit; then see how many "
+        "the real engine lets in at its first step, and how many steps it takes. The model is the small one, so it is quick.",
     ),
 )
 def your_max_concurrent(
     answer: Annotated[
-        int, Slider(4, 16, step=4, label=Both("每个回答几个 token", "tokens of an answer"))
-    ] = 8,
+        int, Slider(16, 64, step=8, label=Both("每个回答几个 token", "tokens of an answer"))
+    ] = 24,
 ) -> Iterator[Event]:
-    yield Progress(0, 1, Both("读入模型", "loading the model"))
-    language_model = LanguageModel("SmolLM2-135M", model(), tokenizer(), None, (), frozenset())
-    prompts = [question_ids(question) for question in QUESTIONS[:8]]
-    one = block_bytes(language_model.model.config, 1, language_model.dtype.itemsize)
-    room = 96  # tokens
+    generator = np.random.default_rng(2)
+    prompts = [generator.integers(0, 256, int(n)).tolist() for n in generator.integers(8, 41, CROWD)]
+    one = block_bytes(toy().model.config, 1, toy().dtype.itemsize)
+    options = RequestOptions(max_tokens=answer, end_tokens=frozenset())
     rows: list[list[object]] = []
     sizes = (4, 8, 16)
-    total, done = len(sizes) * len(prompts) * answer, 0
-    for size in sizes:
+    total = len(sizes) * CROWD * answer
+    for done, size in enumerate(sizes):
         full, prompts_alone = (
             max_concurrent(
-                [len(ids) + more for ids in prompts], room * one, 0, one, share=1.0, block_size=size
+                [len(ids) + more for ids in prompts], ROOM * one, 0, one, share=1.0, block_size=size
             )
             for more in (answer, 0)
         )
-        config = EngineConfig(block_size=size, n_blocks=room // size, prefix_caching=False)
-        engine = Engine(language_model, config)
+        engine = Engine(toy(), EngineConfig(block_size=size, n_blocks=ROOM // size, prefix_caching=False))
         for ids in prompts:
-            engine.add(ids, RequestOptions(max_tokens=answer, end_tokens=frozenset()))
-        most, steps = 0, 0
+            engine.add(ids, options)
+        running: list[int] = []
         while engine.has_work:
             engine.step()
             now = engine.snapshot()
-            most, steps = max(most, now.steps[-1].running), steps + 1
-            yield Progress(min(total, done + now.tokens_written), total)
-        done += len(prompts) * answer
-        rows.append([size, full, prompts_alone, most, steps, engine.snapshot().preemptions])
+            running.append(now.steps[-1].running)
+            yield Progress(done * CROWD * answer + now.tokens_written, total)
+        rows.append([size, full, running[0], prompts_alone, len(running), now.preemptions])
         yield Show(
             "table",
             Table(
                 [
                     Both("块的大小", "block size"),
                     Both("你的函数：写到头", "your function: to the end"),
+                    Both("引擎：第一步放进来", "the engine: let in at once"),
                     Both("你的函数：只算提示", "your function: prompts alone"),
-                    Both("引擎：最多一起写", "the engine: most together"),
                     Both("步数", "steps"),
                     Both("请出去几次", "put out"),
                 ],
                 rows,
                 note=Both(
-                    f"缓存放 {room} 个 token；提示 {min(map(len, prompts))} 到 {max(map(len, prompts))} 个",
-                    f"the cache holds {room} tokens; prompts have {min(map(len, prompts))} to {max(map(len, prompts))}",
+                    f"提示 {min(map(len, prompts))} 到 {max(map(len, prompts))} 个 token",
+                    f"prompts have {min(map(len, prompts))} to {max(map(len, prompts))} tokens",
                 ),
             ),
         )

@@ -87,10 +87,14 @@ def test_pages_bear_more_requests_before_latency_shoots_up(lesson) -> None:
     assert paged[-1][6] > 2 * reserved[-1][6]
 
 
+def test_the_engine_lies_between_the_two_estimates(lesson) -> None:
+    for answer in (16, 64):
+        rows = shown(lesson, "your_max_concurrent", "table", answer=answer)["rows"]
+        for _, to_the_end, let_in, prompts_alone, *_ in rows:
+            assert to_the_end <= let_in <= prompts_alone
+
+
 @pytest.mark.slow
-def test_the_engine_lies_between_the_two_estimates(lesson, real_model) -> None:
-    rows = shown(lesson, "your_max_concurrent", "table", answer=4)["rows"]
-    for _, full, prompts, most, *_ in rows:
-        assert full <= most <= max(full, prompts)
-    assert rows[0][3] > rows[-1][3]  # small blocks hold more than large ones
-    assert rows[0][4] < rows[-1][4]
+def test_the_real_engine_answers_at_every_limit(lesson, real_model) -> None:
+    rows = shown(lesson, "offline", "table", answer=8)["rows"]
+    assert [row[0] for row in rows] == [1, 2, 4, 8, 16]
