@@ -77,10 +77,12 @@ def test_steps_of_one_and_of_several_tokens_are_the_models(n_threads: int) -> No
     assert fused_cache.length == 25
 
 
-def test_a_step_of_several_rows_is_bit_for_bit_the_steps_of_one() -> None:
-    model, text = FusedLlama(llama()), tokens(9)
-    alone, _ = in_steps(model, text, [1] * 9)
-    together, _ = in_steps(model, text, [1, 8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_step_of_several_rows_is_bit_for_bit_the_steps_of_one(dtype: torch.dtype) -> None:
+    model = FusedLlama(llama(dtype))
+    text = tokens(model.most_rows)
+    alone, _ = in_steps(model, text, [1] * model.most_rows)
+    together, _ = in_steps(model, text, [1, model.most_rows - 1])
     assert torch.equal(alone, together)
 
 

@@ -28,7 +28,7 @@ from teachllm.stack.nn.positions import rope_frequencies
 from teachllm.stack.quantization.packing import Packed
 
 # Rows of a step: with more, PyTorch's matrix products are faster, which read bfloat16.
-MOST_ROWS: dict[Kind, int] = {"float32": 8, "bfloat16": 8, "int8": 64, "int4": 64, "int4_minima": 64}
+MOST_ROWS: dict[Kind, int] = {"float32": 8, "bfloat16": 32, "int8": 64, "int4": 64, "int4_minima": 64}
 
 
 def why_not(model: nn.Module) -> str | None:

@@ -111,6 +111,21 @@ def test_steps_have_few_sizes(run: Callable) -> None:
     assert 16 in seen
 
 
+def test_usual_steps_have_few_sizes_too() -> None:
+    """Of large steps in bfloat16, for each of which PyTorch's library would keep kernels."""
+    config = EngineConfig(max_batch_tokens=500)
+    tokenizer = Tokenizer.from_merges([])
+    for make, alone in ((plain, 16), (fused, 32), (quantized, 64)):
+        model = LanguageModel("small", make(), tokenizer, None, (), frozenset())
+        counts = row_counts(model, config)
+        assert [counts.enough(n) for n in (1, alone, alone + 1, 121, 129, 500)] == [
+            1, alone, alone + 8, 128, 144, 512
+        ]  # fmt: skip
+        assert counts.limited(config) == config
+    exact = LanguageModel("small", in_float32(), tokenizer, None, (), frozenset())
+    assert row_counts(exact, config) == RowCounts()
+
+
 def test_numbers_of_rows_that_round_differently_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """A head that looks at the number of rows: with more than 48 it computes something else."""
 
@@ -133,5 +148,4 @@ def test_what_cannot_be_promised_is_refused() -> None:
     language_model = LanguageModel("small", plain(), Tokenizer.from_merges([]), None, (), frozenset())
     with pytest.raises(ValueError, match="batch_invariant is not possible on cpu with block_size = 6"):
         row_counts(language_model, EngineConfig(block_size=6, batch_invariant=True))
-    assert row_counts(language_model, EngineConfig()) == RowCounts()
     assert step_seconds(language_model, RowCounts((16, 32)), 17) > 0

@@ -1,9 +1,12 @@
-"""How many rows a step computes, where a text is to get the same numbers in any company.
+"""How many rows a step computes: a few numbers of them, for the sake of memory, or of the same numbers.
 
-A library chooses how to multiply matrices by the number of rows, and sums are rounded in the order of that
-choice: in bfloat16, a text alone and the same text among others part ways after some tokens. So steps get one
-of a few numbers of rows, the smallest that is large enough, and are filled up with rows that nobody reads.
-Whether a row comes out the same in all of them, bit for bit, is not assumed but tried, with the model itself.
+Kernels are chosen by the number of rows, and each rounds in its own order: in bfloat16, a text alone and the
+same text among others part ways after some tokens. So steps can get one of a few numbers of rows, the
+smallest that is large enough, filled up with rows that nobody reads. Whether a row comes out the same in all
+of them, bit for bit, is not assumed but tried, with the model itself.
+
+And PyTorch's library for a CPU keeps a kernel for each number of rows of each matrix: 850 MB after all
+numbers up to 512 for the four matrices of a layer of SmolLM2-135M in bfloat16, 80 MB after every sixteenth.
 
 He et al. 2025, "Defeating Nondeterminism in LLM Inference" (Thinking Machines Lab), names the cause and goes
 the other way: kernels that do not look at the number of rows.
@@ -31,6 +34,8 @@ from teachllm.stack.nn.measurements import LEAST_PARAMETERS, remembered
 # The first is where the fused kernels for many rows begin (`nn.fast.threads.LEAST_ROWS`): below it, norms and
 # rotations are rounded in another way too. Most are half as large again as the one before, or a third.
 CANDIDATES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
+# Without `batch_invariant`: numbers from 128 on are multiples of 16, from 256 on of 32, before of 8.
+SPACING = {0: 8, 128: 16, 256: 32}
 WARM, TIMES = 2, 5  # steps before those that are timed
 
 
@@ -66,7 +71,7 @@ class RowCounts:
 
 
 def row_counts(language_model: LanguageModel, config: EngineConfig) -> RowCounts:
-    """Any numbers, or with `config.batch_invariant` those in which this model computes a row alike.
+    """Few numbers, or with `config.batch_invariant` those in which this model computes a row alike.
 
     Fused steps compute each row by itself, so that all numbers up to the most that they take are alike: these
     are enough for quantized weights, and for few texts at once. Else steps go through PyTorch's products.
@@ -74,7 +79,7 @@ def row_counts(language_model: LanguageModel, config: EngineConfig) -> RowCounts
     ValueError if attention would depend on the company, as it does where keys in blocks have no kernel.
     """
     if not config.batch_invariant:
-        return RowCounts()
+        return _spaced(language_model, config.max_batch_tokens)
     model, sizes = language_model.model, language_model.model.config
     shape = (0, config.block_size, sizes.n_kv_heads, sizes.head_dim)
     with torch.no_grad():
@@ -87,6 +92,18 @@ def row_counts(language_model: LanguageModel, config: EngineConfig) -> RowCounts
     if isinstance(model, FusedLlama) and (model.is_quantized or config.max_running <= model.most_rows):
         return RowCounts(tuple(range(1, model.most_rows + 1)))
     return RowCounts(_agreeing(language_model, config.max_batch_tokens))
+
+
+def _spaced(language_model: LanguageModel, most: int) -> RowCounts:
+    """All numbers of rows that need no large kernels, and few of those that do."""
+    if language_model.device.type != "cpu" or language_model.dtype != torch.bfloat16:
+        return RowCounts()
+    model = language_model.model
+    counts = list(range(1, 1 + (model.most_rows if isinstance(model, FusedLlama) else CANDIDATES[0])))
+    while counts[-1] < most:
+        spacing = next(SPACING[start] for start in reversed(SPACING) if counts[-1] >= start)
+        counts.append((counts[-1] // spacing + 1) * spacing)
+    return RowCounts(tuple(counts))
 
 
 def _agreeing(language_model: LanguageModel, most: int) -> tuple[int, ...]:
@@ -117,7 +134,7 @@ def _tried(language_model: LanguageModel, counts: list[int]) -> list[bool]:
     kv = PagedKV.for_model(model.config, n_blocks, least, language_model.dtype, language_model.device)
     generator = torch.Generator().manual_seed(0)
     random = torch.randint(0, language_model.tokenizer.vocab_size, (counts[-1],), generator=generator)
-    expected: Tensor | None = None
+    first: list[Tensor] = []  # the logits of the smallest number
     agree: list[bool] = []
     for count in counts:
         pool = BlockPool(kv.n_blocks, least)
@@ -128,9 +145,8 @@ def _tried(language_model: LanguageModel, counts: list[int]) -> list[bool]:
         tokens[-least:] = tokens[:least]
         view = PagedBatch(kv, [(table, least) for table in tables], n_rows=count)
         logits = model.head(model.features(tokens.to(language_model.device)[None], view)[0])
-        if expected is None:
-            expected = logits
-        agree.append(torch.equal(logits[:least], expected) and torch.equal(logits[-least:], expected))
+        first = first or [logits]
+        agree.append(torch.equal(logits[:least], first[0]) and torch.equal(logits[-least:], first[0]))
     return agree
 
 

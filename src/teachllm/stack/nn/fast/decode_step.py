@@ -9,7 +9,8 @@ weights. Here the threads enter once, and walk through five phases a layer (see 
     gate and up             a piece is some rows of both: normalize, multiply, silu(gate) · up
     down                    a piece is some rows: multiply, and add to x
 
-Everything between weights and cache is float32. Oracle: `models.llama.Llama.features`, and for the head a
+Everything between weights and cache is float32, but vectors are rounded to what multiplies the weights: int8
+in groups for quantized ones, bfloat16 for bfloat16. Oracle: `models.llama.Llama.features`, and for the head a
 matrix product.
 """
 # pyright: basic, reportCallIssue=false, reportPrivateImportUsage=false

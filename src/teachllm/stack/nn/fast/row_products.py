@@ -1,8 +1,8 @@
 """A matrix times a vector, at the speed at which the matrix comes from memory: W x in several layouts.
 
-A kind of weights is two functions. `prepare` brings the vector, float32, into the order in which the weights
-want to meet it, once for all rows; `product` makes some rows of the result, float32. Sums are float32, or
-int32 within a group. Oracle: a matrix product with the weights dequantized.
+A kind of weights is two functions. `prepare` brings the vector, float32, into the numbers and the order in
+which the weights want to meet it, once for all rows; `product` makes some rows of the result, float32. Sums
+are float32, or int32 within a group. Oracle: a matrix product with the weights dequantized.
 
 Quantized weights lie in blocks of 16 rows by 32 columns, one after another along the columns: scales, minima
 if there are any, codes. So a thread reads one stream, and a vector of codes is 4 columns of 16 rows, whose
@@ -18,27 +18,26 @@ from typing import Any, Literal, TypeAlias
 import numba
 import numpy as np
 
-from teachllm.stack.nn.fast.bits import array
+from teachllm.stack.nn.fast.bits import array, narrow
 from teachllm.stack.nn.fast.threads import INNER
 from teachllm.stack.nn.fast.vectors import (
     all_floats,
     all_integers,
     as_floats,
     compiled_by_constant,
+    dot2,
     dot4,
     load_float,
     load_floats,
     load_halves,
     load_integers,
     load_word,
-    lower_bfloats,
     lower_nibbles,
     multiply,
     multiply_add,
     store_float,
     store_floats,
     total,
-    upper_bfloats,
     upper_nibbles,
 )
 
@@ -71,52 +70,37 @@ def _copy(source, n, target):  # type: ignore[no-untyped-def]
 
 
 @_kernel
-def _even_and_odd(source, n, target):  # type: ignore[no-untyped-def]
-    """In each 32 numbers, first the even ones: a vector of weights holds pairs, and splits into these."""
-    numbers, split = array(source, (n // 32, 16, 2), np.float32), array(target, (n // 32, 2, 16), np.float32)
-    for group in range(n // 32):
-        for pair in range(16):
-            split[group, 0, pair] = numbers[group, pair, 0]
-            split[group, 1, pair] = numbers[group, pair, 1]
+def _round(source, n, target):  # type: ignore[no-untyped-def]
+    """To bfloat16, as PyTorch rounds what it multiplies."""
+    numbers, rounded = array(source, (n,), np.float32), array(target, (n,), np.uint16)
+    for i in range(n):
+        rounded[i] = narrow(numbers[i], rounded)
 
 
-@numba.njit(forceinline=True)
-def _float32_weights(at):  # type: ignore[no-untyped-def]
-    return load_floats(at), load_floats(at + 64)
-
-
-@numba.njit(forceinline=True)
-def _bfloat16_weights(at):  # type: ignore[no-untyped-def]
-    pairs = load_integers(at)
-    return lower_bfloats(pairs), upper_bfloats(pairs)
-
-
-def _plain(weights_at: Any, size: int) -> tuple[Any, Any]:
-    """Rows times one vector, and times four, for weights of `size` bytes. A row lies in one piece in memory;
-    its sums stand across a vector until its end.
+def _float32() -> tuple[Any, Any]:
+    """Rows times one vector, and times four. A row lies in one piece in memory; its sums stand across two
+    vectors until its end.
     """
-    step = size * COLUMNS
+    step = 4 * COLUMNS  # bytes
 
     @_kernel
     def one(weights, first, n_rows, columns, x, x_stride, out, out_stride):  # type: ignore[no-untyped-def]
         for row in range(n_rows):
-            at, x_at = weights + (first + row) * columns * size, x
+            at = weights + (first + row) * columns * 4
             a, b = all_floats(np.float32(0)), all_floats(np.float32(0))
-            for _ in range(columns // COLUMNS):
-                w, v = weights_at(at)
-                a = multiply_add(w, load_floats(x_at), a)
-                b = multiply_add(v, load_floats(x_at + 64), b)
-                at, x_at = at + step, x_at + 128
+            for column in range(0, 4 * columns, step):
+                a = multiply_add(load_floats(at + column), load_floats(x + column), a)
+                b = multiply_add(load_floats(at + column + 64), load_floats(x + column + 64), b)
             store_float(out + 4 * row, total(a) + total(b))
 
     @_kernel
     def four(weights, first, n_rows, columns, x, x_stride, out, out_stride):  # type: ignore[no-untyped-def]
+        x0, x1, x2, x3 = x, x + x_stride, x + 2 * x_stride, x + 3 * x_stride
         for row in range(n_rows):
-            at, x0 = weights + (first + row) * columns * size, x
-            x1, x2, x3 = x0 + x_stride, x0 + 2 * x_stride, x0 + 3 * x_stride
+            at = weights + (first + row) * columns * 4
             a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = all_floats(np.float32(0))
-            for column in range(0, columns // COLUMNS * 128, 128):
-                w, v = weights_at(at)
+            for column in range(0, 4 * columns, step):
+                w, v = load_floats(at + column), load_floats(at + column + 64)
                 a0 = multiply_add(w, load_floats(x0 + column), a0)
                 a1 = multiply_add(w, load_floats(x1 + column), a1)
                 a2 = multiply_add(w, load_floats(x2 + column), a2)
@@ -125,12 +109,63 @@ def _plain(weights_at: Any, size: int) -> tuple[Any, Any]:
                 b1 = multiply_add(v, load_floats(x1 + column + 64), b1)
                 b2 = multiply_add(v, load_floats(x2 + column + 64), b2)
                 b3 = multiply_add(v, load_floats(x3 + column + 64), b3)
-                at += step
             result = out + 4 * row
             store_float(result, total(a0) + total(b0))
             store_float(result + out_stride, total(a1) + total(b1))
             store_float(result + 2 * out_stride, total(a2) + total(b2))
             store_float(result + 3 * out_stride, total(a3) + total(b3))
+
+    return one, four
+
+
+@_kernel
+def _store_two(at, a, b):  # type: ignore[no-untyped-def]
+    store_float(at, total(a))
+    store_float(at + 4, total(b))
+
+
+def _bfloat16() -> tuple[Any, Any]:
+    """The same for bfloat16. The vectors are rounded to it as well, so that pairs of numbers meet in one
+    instruction. A sum goes along the columns in the same order in both, so a result does not depend on how
+    many vectors there are.
+    """
+    wide = 2 * COLUMNS  # bytes
+
+    @_kernel
+    def one(weights, first, n_rows, columns, x, x_stride, out, out_stride):  # type: ignore[no-untyped-def]
+        size = 2 * columns
+        for row in range(n_rows):
+            w, a = weights + (first + row) * size, all_floats(np.float32(0))
+            for at in range(0, size, wide):
+                a = dot2(a, load_integers(w + at), load_integers(x + at))
+            store_float(out + 4 * row, total(a))
+
+    @_kernel
+    def four(weights, first, n_rows, columns, x, x_stride, out, out_stride):  # type: ignore[no-untyped-def]
+        size = 2 * columns
+        x1, x2, x3 = x + x_stride, x + 2 * x_stride, x + 3 * x_stride
+        for row in range(0, n_rows - 1, 2):
+            w0 = weights + (first + row) * size
+            w1 = w0 + size
+            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = all_floats(np.float32(0))
+            for at in range(0, size, wide):
+                v0, v1 = load_integers(x + at), load_integers(x1 + at)
+                v2, v3 = load_integers(x2 + at), load_integers(x3 + at)
+                w = load_integers(w0 + at)
+                a0, a1, a2, a3 = dot2(a0, w, v0), dot2(a1, w, v1), dot2(a2, w, v2), dot2(a3, w, v3)
+                w = load_integers(w1 + at)
+                b0, b1, b2, b3 = dot2(b0, w, v0), dot2(b1, w, v1), dot2(b2, w, v2), dot2(b3, w, v3)
+            result = out + 4 * row
+            _store_two(result, a0, b0)
+            _store_two(result + out_stride, a1, b1)
+            _store_two(result + 2 * out_stride, a2, b2)
+            _store_two(result + 3 * out_stride, a3, b3)
+        if n_rows % 2:
+            last = n_rows - 1
+            one(weights, first + last, 1, columns, x, x_stride, out + 4 * last, out_stride)
+            one(weights, first + last, 1, columns, x1, x_stride, out + 4 * last + out_stride, out_stride)
+            one(weights, first + last, 1, columns, x2, x_stride, out + 4 * last + 2 * out_stride, out_stride)
+            one(weights, first + last, 1, columns, x3, x_stride, out + 4 * last + 3 * out_stride, out_stride)
 
     return one, four
 
@@ -240,13 +275,13 @@ def _quantized(kind: Kind) -> tuple[Any, Any]:
 
 
 def _prepare_of(kind: int) -> Any:
-    return {"float32": _copy, "bfloat16": _even_and_odd}.get(KINDS[kind], _quantize)
+    return {"float32": _copy, "bfloat16": _round}.get(KINDS[kind], _quantize)
 
 
 def _product_of(kind: int) -> Any:
-    plain = {"float32": (_float32_weights, 4), "bfloat16": (_bfloat16_weights, 2)}
+    plain = {"float32": _float32, "bfloat16": _bfloat16}
     name = KINDS[kind]
-    one, four = _plain(*plain[name]) if name in plain else _quantized(name)
+    one, four = plain[name]() if name in plain else _quantized(name)
 
     @_kernel
     def for_every_vector(weights, first, n_rows, columns, n_vectors, x, x_stride, out, out_stride):  # type: ignore[no-untyped-def]

@@ -2,8 +2,8 @@
 
 Numba's loops become vectors if LLVM finds how. Where the order of the bits in memory decides the speed, as in
 quantized weights, a kernel says it itself with these. They are LLVM's own vectors, so every processor can run
-them: on one with narrower registers, an operation becomes several. Only `dot4` has an instruction of its own
-where there is one (VNNI).
+them: on one with narrower registers, an operation becomes several. Only `dot4` and `dot2` have instructions
+of their own where there are some (VNNI, AVX512_BF16).
 
 An address is a 64-bit number, as in `bits`. After a change here, delete `__pycache__` beside this file.
 """
@@ -21,6 +21,19 @@ from numba.extending import intrinsic, overload, register_model
 WIDTH = 16
 
 _i8, _i16, _i32, _f32, _half = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType(), ir.HalfType()
+
+
+class _BFloat(ir.types.Type):
+    """A type that LLVM has and llvmlite does not name."""
+
+    def _to_string(self):
+        return "bfloat"
+
+    def __eq__(self, other):
+        return isinstance(other, _BFloat)
+
+    def __hash__(self):
+        return hash(_BFloat)
 
 
 def _vector(element):
@@ -180,26 +193,6 @@ def as_floats(typingctx, vector):
 
 
 @intrinsic
-def lower_bfloats(typingctx, pairs):
-    """Each int32 holds two bfloat16; the ones in the lower half, as float32."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(builder.shl(arguments[0], _constant(16)), _vector(_f32))
-
-    return floats(integers), generate
-
-
-@intrinsic
-def upper_bfloats(typingctx, pairs):
-    """The ones in the upper half."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(builder.and_(arguments[0], _constant(0xFFFF0000)), _vector(_f32))
-
-    return floats(integers), generate
-
-
-@intrinsic
 def lower_nibbles(typingctx, vector):
     """The lower four bits of each byte."""
 
@@ -280,6 +273,30 @@ def dot4(typingctx, accumulator, unsigned, signed):
     return integers(integers, integers, integers), generate
 
 
+@intrinsic
+def dot2(typingctx, accumulator, a, b):
+    """accumulator + the sum of the two products of bfloat16 in each int32. Tiny numbers may count as 0."""
+
+    def generate(context, builder, signature, arguments):
+        if has_bfloat16():
+            pairs = ir.VectorType(_BFloat(), 2 * WIDTH)
+            kinds = (_vector(_f32), _vector(_f32), pairs, pairs)
+            instruction = _llvm(builder, "llvm.x86.avx512bf16.dpbf16ps.512", *kinds)
+            return builder.call(
+                instruction, [arguments[0], *(builder.bitcast(one, pairs) for one in arguments[1:])]
+            )
+        sums, a, b = arguments
+        fma = _llvm(builder, "llvm.fma.v16f32", *[_vector(_f32)] * 4)
+        for half in (
+            lambda one: builder.and_(one, _constant(0xFFFF0000)),
+            lambda one: builder.shl(one, _constant(16)),
+        ):
+            sums = builder.call(fma, [*(builder.bitcast(half(one), _vector(_f32)) for one in (a, b)), sums])
+        return sums
+
+    return floats(floats, integers, integers), generate
+
+
 # Choosing -----------------------------------------------------------------------------------------------
 
 
@@ -309,3 +326,9 @@ def compiled_by_constant(make):
 def has_vnni() -> bool:
     """Whether the processor multiplies and adds 64 pairs of bytes in one instruction."""
     return bool(llvm.get_host_cpu_features().get("avx512vnni", False))
+
+
+@functools.cache
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies and adds 32 pairs of bfloat16 in one instruction."""
+    return bool(llvm.get_host_cpu_features().get("avx512bf16", False))
