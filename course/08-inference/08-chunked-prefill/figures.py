@@ -683,10 +683,10 @@ def stall(language_model: LanguageModel, budget: int, n: int, writers: int) -> t
     ),
 )
 def stalls_here(
-    n: Annotated[int, Slider(128, 1024, step=64, label=Both("新来的提示", "the new prompt"), unit="token")] = 512,
+    n: Annotated[int, Slider(128, 1024, step=64, label=Both("新来的提示", "the new prompt"), unit="token")] = 256,
     writers: Annotated[int, Slider(1, 7, label=Both("正在写的", "being written"))] = 4,
 ) -> Iterator[Event]:  # fmt: skip
-    budgets = (16, 64, 256, 1024)
+    budgets = (16, 64, 128, 512)
     yield Progress(0, len(budgets), Both("读入模型", "loading the model"))
     file()  # says what to do if the model is not there
     language_model = load_language_model(CHAT_MODEL, dtype=torch.bfloat16)
@@ -820,7 +820,7 @@ def your_batches(
         yield Progress(done, len(names))
         yield Metric(Both(f"{label.zh}：全部做完", f"{label.en}: all done"), seconds[name], Both("秒", "s"))
         yield Metric(Both(f"{label.zh}：整份的步", f"{label.en}: steps of whole tiles"), 100 * whole, "%")
-        shown = steps[20:60]
+        shown = steps[20:30]
         yield Show(
             name,
             Bars(
