@@ -1,0 +1,40 @@
+"""Long documents are searched by their pieces: an encoder reads only so much of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int64
+
+from teachllm.stack.retrieval.hits import NO_DOCUMENT, Hits, empty_hits
+
+
+def cut_into_pieces(text: str, n_words: int) -> list[str]:
+    """Pieces of at most `n_words` words between spaces, one after another; the whole text if it is short.
+
+    ValueError for n_words below 1.
+    """
+    if n_words < 1:
+        raise ValueError(f"a piece has at least one word; {n_words} were asked for")
+    words = text.split()
+    return [" ".join(words[i : i + n_words]) for i in range(0, len(words), n_words)] or [""]
+
+
+def best_piece(hits: Hits, owners: Sequence[int] | Int64[np.ndarray, " pieces"], k: int) -> Hits:
+    """Documents instead of pieces: each by the best of its pieces that were found (MaxP, Dai and Callan
+    2019).
+
+    owners: the document of piece 0, 1, …, which are the ids in `hits`. A query has fewer than k documents if
+    its pieces belong to fewer: ask for more pieces than documents.
+    """
+    documents = empty_hits(len(hits), k)
+    for query in range(len(hits)):
+        best: dict[int, float] = {}
+        for piece, score in zip(hits.ids[query].tolist(), hits.scores[query].tolist(), strict=True):
+            if piece != NO_DOCUMENT:
+                best.setdefault(int(owners[piece]), score)  # hits come best first
+        ordered = sorted(best.items(), key=lambda found: (-found[1], found[0]))[:k]
+        for rank, (document, score) in enumerate(ordered):
+            documents.ids[query, rank], documents.scores[query, rank] = document, score
+    return documents

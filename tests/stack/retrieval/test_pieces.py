@@ -1,0 +1,25 @@
+"""Documents are found by the best of their pieces."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from teachllm.stack.retrieval.hits import NO_DOCUMENT, Hits
+from teachllm.stack.retrieval.pieces import best_piece, cut_into_pieces
+
+
+def test_pieces_hold_every_word_once() -> None:
+    assert cut_into_pieces("a b  c\nd e", 2) == ["a b", "c d", "e"]
+    assert cut_into_pieces("", 3) == [""]
+    with pytest.raises(ValueError, match="at least one"):
+        cut_into_pieces("a", 0)
+
+
+def test_a_document_has_the_score_of_its_best_piece() -> None:
+    hits = Hits(
+        np.array([[4, 0, 3, 1, NO_DOCUMENT]]), np.array([[0.9, 0.8, 0.8, 0.1, -np.inf]], dtype=np.float32)
+    )
+    found = best_piece(hits, [7, 7, 5, 2, 7], k=3)
+    assert found.ids.tolist() == [[7, 2, NO_DOCUMENT]]
+    np.testing.assert_allclose(found.scores, np.array([[0.9, 0.8, -np.inf]]))
