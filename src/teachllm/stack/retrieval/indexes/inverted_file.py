@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from teachllm.stack.retrieval.indexes.fast.scan import scan_all
 from teachllm.stack.retrieval.indexes.flat import storage_for
 from teachllm.stack.retrieval.indexes.index import Metric, VectorIndex
-from teachllm.stack.retrieval.indexes.kmeans import kmeans, nearest_centroids
+from teachllm.stack.retrieval.indexes.kmeans import CentroidsSideBySide, kmeans, nearest_centroids
 from teachllm.stack.retrieval.indexes.rotation import Rotation
-from teachllm.stack.retrieval.indexes.rows import aligned_empty, padded
-from teachllm.stack.retrieval.indexes.storage import NO_FILTER, Search
+from teachllm.stack.retrieval.indexes.rows import padded
+from teachllm.stack.retrieval.indexes.storage import Search
 
 
 class InvertedFileIndex(VectorIndex):
@@ -52,6 +51,7 @@ class InvertedFileIndex(VectorIndex):
         self._codes, self._seed = codes, seed
         self._storage = storage_for(codes, dimension, in_cells=True, squared=self._squared, seed=seed)
         self._centroids: np.ndarray | None = None  # (n_cells, width), padded and aligned
+        self._side_by_side: CentroidsSideBySide | None = None  # made for the first search
         self._starts = np.zeros(n_cells + 1, dtype=np.int64)
 
     @property
@@ -104,16 +104,10 @@ class InvertedFileIndex(VectorIndex):
 
     def _nearest_cells(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The cells to probe and their centroids' distances, by the index's own metric, nearest first."""
-        assert self._centroids is not None
-        n_probe = min(max(1, self.n_probe), self.n_cells)
-        cells = np.empty((len(queries), n_probe), dtype=np.int64)
-        distances = aligned_empty((len(queries), n_probe), np.float32)
-        scan_all(
-            queries.ctypes.data, len(queries), self._centroids.ctypes.data, self.n_cells, queries.strides[0],
-            self._squared, NO_FILTER, np.empty((len(queries), n_probe), dtype=np.int64),
-            np.zeros(len(queries), dtype=np.int64), cells, distances,
-        )  # fmt: skip
-        return cells, distances
+        if self._side_by_side is None:
+            assert self._centroids is not None
+            self._side_by_side = CentroidsSideBySide(self._centroids, squared=self._squared)
+        return self._side_by_side.nearest(queries, min(max(1, self.n_probe), self.n_cells))
 
     def _keep(self, kept: np.ndarray) -> None:
         self._storage.reorder(kept)

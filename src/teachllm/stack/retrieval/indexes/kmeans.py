@@ -7,9 +7,16 @@ Neither step can raise the mean squared distance, and it ends in a minimum that 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, Int64
 
-from teachllm.stack.retrieval.indexes.fast.assign import BLOCK, add_to_means, assign
+from teachllm.stack.retrieval.indexes.fast.assign import (
+    BLOCK,
+    add_to_means,
+    assign,
+    assign_to_few,
+    read_pools,
+)
+from teachllm.stack.retrieval.indexes.rows import aligned_empty
 
 SAMPLE = 256
 """Points a centroid at most: more move a centroid by less than its cell is wide, and cost time."""
@@ -58,21 +65,49 @@ def nearest_centroids(
     points: Float32[np.ndarray, "n d"], centroids: Float32[np.ndarray, "k d"]
 ) -> Int32[np.ndarray, " n"]:
     """The number of the centroid with the least ‖x − c‖² for each point, the first of equally near ones."""
-    n, d = points.shape
-    k = len(centroids)
-    n_blocks = -(-k // BLOCK)
-    padded = np.zeros((n_blocks * BLOCK, d), dtype=np.float32)
-    padded[:k] = centroids
-    apart = np.ascontiguousarray(padded.reshape(n_blocks, BLOCK, d).transpose(0, 2, 1))
-    biases = np.full(n_blocks * BLOCK, -np.inf, dtype=np.float32)
-    biases[:k] = -0.5 * np.einsum("kd,kd->k", centroids, centroids)
     points = np.ascontiguousarray(points, dtype=np.float32)
-    nearest, scores = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.float32)
+    nearest = np.empty(len(points), dtype=np.int32)
+    side_by_side = CentroidsSideBySide(centroids, squared=True)
     assign(
-        points.ctypes.data, n, points.strides[0], d, apart.ctypes.data, biases.ctypes.data, n_blocks,
-        np.empty(16, dtype=np.float32), np.empty(16, dtype=np.int32), nearest, scores,
+        points.ctypes.data, len(points), points.strides[0], points.shape[1], *side_by_side.addresses,
+        np.empty(16, dtype=np.float32), np.empty(16, dtype=np.int32), nearest,
     )  # fmt: skip
     return nearest
+
+
+class CentroidsSideBySide:
+    """Centroids as the kernels of `fast.assign` read them; nearest by ‖x − c‖² if `squared`, else by x·c."""
+
+    def __init__(self, centroids: Float32[np.ndarray, "k d"], *, squared: bool) -> None:
+        k, d = centroids.shape
+        self.k, self._squared, self._n_blocks = k, squared, -(-k // BLOCK)
+        rows = np.zeros((self._n_blocks * BLOCK, d), dtype=np.float32)
+        rows[:k] = centroids
+        self._apart = aligned_empty((self._n_blocks, d, BLOCK), np.float32)
+        self._apart[:] = rows.reshape(self._n_blocks, BLOCK, d).transpose(0, 2, 1)
+        self._biases = np.full(self._n_blocks * BLOCK, -np.inf, dtype=np.float32)
+        self._biases[:k] = -0.5 * np.einsum("kd,kd->k", centroids, centroids) if squared else 0
+
+    @property
+    def addresses(self) -> tuple[int, int, int]:
+        return self._apart.ctypes.data, self._biases.ctypes.data, self._n_blocks
+
+    def nearest(
+        self, points: Float32[np.ndarray, "n d"], n_nearest: int
+    ) -> tuple[Int64[np.ndarray, "n n_nearest"], Float32[np.ndarray, "n n_nearest"]]:
+        """The numbers and the distances of the nearest centroids, nearest first: ‖x − c‖² or −x·c."""
+        n = len(points)
+        pools = np.empty((n, n_nearest), dtype=np.int64)
+        assign_to_few(
+            points.ctypes.data, n, points.strides[0], points.shape[1], *self.addresses,
+            np.empty(16, dtype=np.float32), pools, np.zeros(n, dtype=np.int64),
+            np.full(n, -np.inf, dtype=np.float32),
+        )  # fmt: skip
+        numbers, scores = np.empty((n, n_nearest), dtype=np.int64), np.empty((n, n_nearest), dtype=np.float32)
+        read_pools(pools, numbers, scores)
+        if self._squared:
+            return numbers, np.einsum("nd,nd->n", points, points)[:, None] - 2 * scores
+        return numbers, -scores
 
 
 def nearest_centroids_readable(

@@ -69,6 +69,22 @@ def place_of_larger(typingctx, a, b, place_of_a, first_place_of_b):
 
 
 @intrinsic
+def any_larger(typingctx, vector, number):
+    """Whether one of the 16 numbers is larger."""
+
+    def generate(context, builder, signature, arguments):
+        vector, number = arguments
+        undefined = ir.Constant(ir.VectorType(_f32, WIDTH), ir.Undefined)
+        one = builder.insert_element(undefined, number, ir.Constant(_i32, 0))
+        zeros = ir.Constant(ir.VectorType(_i32, WIDTH), [0] * WIDTH)
+        larger = builder.fcmp_ordered(">", vector, builder.shuffle_vector(one, undefined, zeros))
+        bits = builder.bitcast(larger, ir.IntType(WIDTH))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(WIDTH), 0))
+
+    return types.boolean(floats, types.float32), generate
+
+
+@intrinsic
 def store_integers(typingctx, address, vector):
     def generate(context, builder, signature, arguments):
         kind = ir.VectorType(_i32, WIDTH)
