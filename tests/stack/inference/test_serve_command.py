@@ -140,5 +140,32 @@ def test_sizes_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     assert "give one of them" in refused(capsys, port=0, cache_tokens=64, memory_share=0.5)
 
 
+def test_workers_of_one_kind_only(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, str(folder), port=0, prefill_workers=1)
+    assert "1 workers for prefill and 0 for decode: give at least one of each" in " ".join(said.split())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent")
+def test_workers_serve_and_end_with_the_server(folder: Path, learner_home: Path) -> None:
+    command = [sys.executable, "-m", "teachllm.cli", "serve", str(folder), "--port", "0", "--lang", "en"]
+    log = learner_home / "log"
+    with log.open("w") as output:
+        workers = ["--prefill-workers", "1", "--decode-workers", "1"]
+        process = subprocess.Popen([*command, *workers], stdout=output, stderr=subprocess.STDOUT)
+    try:
+        address = _address(process, log)
+        with openai.OpenAI(base_url=address, api_key="none", max_retries=0) as client:
+            stream = client.completions.create(model="tiny-llama", prompt="ab" * 12, max_tokens=60, stream=True)
+            next(iter(stream))
+            process.send_signal(signal.SIGTERM)
+            assert list(stream)[-1].choices[0].finish_reason in ("stop", "length")
+        assert process.wait(timeout=30) == 0
+        assert "1 for prefill and 1 for decoding" in log.read_text("utf-8")
+    finally:
+        process.kill()
+        process.wait(timeout=20)
+
+
 def test_a_model_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "nowhere" in refused(capsys, str(tmp_path / "nowhere"), port=0)

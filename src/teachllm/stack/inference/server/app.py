@@ -6,7 +6,7 @@ import secrets
 
 from fastapi import FastAPI
 
-from teachllm.stack.inference.engine.service import EngineService
+from teachllm.stack.inference.engine.service import Service
 from teachllm.stack.inference.language_model import LanguageModel
 from teachllm.stack.inference.server import errors, routes
 from teachllm.stack.inference.server.admission import Admission
@@ -19,7 +19,7 @@ from teachllm.stack.inference.server.serving import ServerLimits, Serving
 
 def create_app(
     language_model: LanguageModel,
-    service: EngineService,
+    service: Service,
     *,
     names: tuple[str, ...],
     api_key: str | None = None,

@@ -74,7 +74,7 @@ def snapshot(serving: TheServing) -> dict[str, Any]:
     language_model = serving.language_model
     return {
         "model": serving.names[0],
-        "device": str(language_model.device),
+        "device": language_model.device_name,
         "dtype": str(language_model.dtype).removeprefix("torch."),
         "open_requests": serving.admission.open,
         "engine": engine_view(serving.service.snapshot()),

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request
 
-from teachllm.stack.inference.engine.service import EngineService
+from teachllm.stack.inference.engine.service import Service
 from teachllm.stack.inference.language_model import LanguageModel
 from teachllm.stack.inference.server.admission import Admission
 from teachllm.stack.inference.server.embeddings import Embeddings
@@ -47,7 +47,7 @@ class Serving:
     """
 
     language_model: LanguageModel
-    service: EngineService
+    service: Service
     names: tuple[str, ...]
     limits: ServerLimits
     admission: Admission
