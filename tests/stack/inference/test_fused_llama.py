@@ -116,7 +116,7 @@ def test_quantized_steps_are_those_of_the_weights_that_the_codes_stand_for() -> 
     exact.load_state_dict(model.state_dict())
     expected, _ = in_steps(exact, text, [20])
     found, _ = in_steps(fused, text, [1] * 20)
-    # What is left is the vectors' rounding to int8 in groups of 32, and bfloat16 of cache and dequantized
+    # What is left is the vectors' rounding to int8 in groups of 16, and bfloat16 of cache and dequantized
     # weights: 2^-8 each, through two layers.
     error = (found - expected).norm() / expected.norm()
     assert error < 0.03
@@ -126,11 +126,11 @@ def test_quantized_steps_are_those_of_the_weights_that_the_codes_stand_for() -> 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8", "int4", "int4_minima"])
 @pytest.mark.parametrize("n_rows", [1, 3])
 def test_products_are_exact_but_for_the_order_of_sums(kind: str, n_rows: int) -> None:
-    """A vector of whole numbers, the largest in each 32 being 127, is rounded to int8 without a loss."""
+    """A vector of whole numbers, the largest in each 16 being 127, is rounded to int8 without a loss."""
     generator = torch.Generator().manual_seed(2)
     weight = torch.randn(301, 96, generator=generator)
     x = torch.randint(-127, 128, (n_rows, 96), generator=generator).float()
-    x[:, ::32] = 127
+    x[:, ::16] = 127
     packed = None
     if kind == "bfloat16":
         weight = weight.bfloat16()
@@ -157,7 +157,7 @@ def test_a_vector_is_rounded_by_less_than_half_a_step() -> None:
     ].expand(3, 32).reshape(1, 96)
     with torch.inference_mode():
         found = head(x)
-    step = x.view(3, 32).abs().amax(-1, keepdim=True).expand(3, 32).reshape(1, 96) / 127
+    step = x.view(6, 16).abs().amax(-1, keepdim=True).expand(6, 16).reshape(1, 96) / 127
     assert ((found - x).abs() <= step * 0.5 + x.abs() * 2**-10).all()
 
 

@@ -44,7 +44,9 @@ from teachllm.stack.nn.fast.vectors import (
 Kind: TypeAlias = Literal["float32", "bfloat16", "int8", "int4", "int4_minima"]
 
 ROWS, COLUMNS = 16, 32  # of a block of quantized weights; columns of any kind come in groups of 32
-GROUP_BYTES = 40  # of a prepared vector for quantized weights: 32 int8, their scale and their sum
+HALF = COLUMNS // 2
+# Of a prepared vector for quantized weights: 32 int8, and for each half its scale and its sum.
+GROUP_BYTES, SCALES, SUMS = 48, 32, 40
 
 BLOCK_BYTES: dict[Kind, int] = {
     "int8": 2 * ROWS + ROWS * COLUMNS,
@@ -175,21 +177,22 @@ def _bfloat16() -> tuple[Any, Any]:
 
 @_kernel
 def _quantize(source, n, target):  # type: ignore[no-untyped-def]
-    """Symmetric int8 in groups of 32: scale = max|x| / 127."""
-    for group in range(n // COLUMNS):
-        numbers = array(source + group * COLUMNS * 4, (COLUMNS,), np.float32)
-        codes = array(target + group * GROUP_BYTES, (COLUMNS,), np.int8)
+    """Symmetric int8 in groups of 16: scale = max|x| / 127."""
+    for half in range(n // HALF):
+        group = target + half // 2 * GROUP_BYTES
+        numbers = array(source + half * HALF * 4, (HALF,), np.float32)
+        codes = array(group + half % 2 * HALF, (HALF,), np.int8)
         highest = np.float32(0)
-        for i in range(COLUMNS):
+        for i in range(HALF):
             highest = max(highest, abs(numbers[i]))
         inverse = np.float32(127) / highest if highest > 0 else np.float32(0)
         together = np.int32(0)
-        for i in range(COLUMNS):
+        for i in range(HALF):
             code = np.int32(np.floor(numbers[i] * inverse + np.float32(0.5)))
             codes[i] = code
             together += code
-        array(target + group * GROUP_BYTES + 32, (1,), np.float32)[0] = highest / np.float32(127)
-        array(target + group * GROUP_BYTES + 36, (1,), np.int32)[0] = together
+        array(group + SCALES, (2,), np.float32)[half % 2] = highest / np.float32(127)
+        array(group + SUMS, (2,), np.int32)[half % 2] = together
 
 
 @numba.njit(forceinline=True)
@@ -218,17 +221,26 @@ def _quantized(kind: Kind) -> tuple[Any, Any]:
     head = 4 * ROWS if has_minima else 2 * ROWS
 
     @numba.njit(forceinline=True)
-    def start(group):  # type: ignore[no-untyped-def]
-        """(code - zero) · x, summed, is code · x, summed, less zero times the sum of x."""
-        return all_integers(np.int32(-zero * load_word(group + 36)))
+    def products(at, group):  # type: ignore[no-untyped-def]
+        """Of a block and a group, for each half. (code - zero) · x, summed, is code · x, summed, less zero
+        times the sum of x.
+        """
+        a = all_integers(np.int32(-zero * load_word(group + SUMS)))
+        b = all_integers(np.int32(-zero * load_word(group + SUMS + 4)))
+        for i in range(4):
+            left, right = codes_at(at + head, i)
+            a, b = dot4(a, left, _words(group, i)), dot4(b, right, _words(group, i + 4))
+        return a, b
 
     @numba.njit(forceinline=True)
-    def scaled(products, at, group, sums):  # type: ignore[no-untyped-def]
-        scale = load_float(group + 32)
-        sums = multiply_add(as_floats(products), multiply(load_halves(at), all_floats(scale)), sums)
+    def scaled(a, b, at, group, sums):  # type: ignore[no-untyped-def]
+        scales, of_a, of_b = load_halves(at), load_float(group + SCALES), load_float(group + SCALES + 4)
+        sums = multiply_add(as_floats(a), multiply(scales, all_floats(of_a)), sums)
+        sums = multiply_add(as_floats(b), multiply(scales, all_floats(of_b)), sums)
         if has_minima:
-            x_sum = all_floats(scale * np.float32(load_word(group + 36)))
-            sums = multiply_add(load_halves(at + 2 * ROWS), x_sum, sums)
+            sum_a, sum_b = np.float32(load_word(group + SUMS)), np.float32(load_word(group + SUMS + 4))
+            x_sum = of_a * sum_a + of_b * sum_b
+            sums = multiply_add(load_halves(at + 2 * ROWS), all_floats(x_sum), sums)
         return sums
 
     @_kernel
@@ -237,11 +249,8 @@ def _quantized(kind: Kind) -> tuple[Any, Any]:
         for row in range(0, n_rows, ROWS):
             sums = all_floats(np.float32(0))
             for group in range(x, x + columns // COLUMNS * GROUP_BYTES, GROUP_BYTES):
-                products = start(group)
-                for i in range(4):
-                    left, right = codes_at(at + head, i)
-                    products = dot4(dot4(products, left, _words(group, i)), right, _words(group, i + 4))
-                sums = scaled(products, at, group, sums)
+                a, b = products(at, group)
+                sums = scaled(a, b, at, group, sums)
                 at += size
             store_floats(out + 4 * row, sums)
 
@@ -252,15 +261,12 @@ def _quantized(kind: Kind) -> tuple[Any, Any]:
             s0 = s1 = s2 = s3 = all_floats(np.float32(0))
             for g0 in range(x, x + columns // COLUMNS * GROUP_BYTES, GROUP_BYTES):
                 g1, g2, g3 = g0 + x_stride, g0 + 2 * x_stride, g0 + 3 * x_stride
-                p0, p1, p2, p3 = start(g0), start(g1), start(g2), start(g3)
-                for i in range(4):
-                    left, right = codes_at(at + head, i)
-                    p0 = dot4(dot4(p0, left, _words(g0, i)), right, _words(g0, i + 4))
-                    p1 = dot4(dot4(p1, left, _words(g1, i)), right, _words(g1, i + 4))
-                    p2 = dot4(dot4(p2, left, _words(g2, i)), right, _words(g2, i + 4))
-                    p3 = dot4(dot4(p3, left, _words(g3, i)), right, _words(g3, i + 4))
-                s0, s1 = scaled(p0, at, g0, s0), scaled(p1, at, g1, s1)
-                s2, s3 = scaled(p2, at, g2, s2), scaled(p3, at, g3, s3)
+                a0, b0 = products(at, g0)
+                a1, b1 = products(at, g1)
+                a2, b2 = products(at, g2)
+                a3, b3 = products(at, g3)
+                s0, s1 = scaled(a0, b0, at, g0, s0), scaled(a1, b1, at, g1, s1)
+                s2, s3 = scaled(a2, b2, at, g2, s2), scaled(a3, b3, at, g3, s3)
                 at += size
             result = out + 4 * row
             store_floats(result, s0)
