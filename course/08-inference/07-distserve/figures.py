@@ -68,6 +68,7 @@ from teachllm.stack.inference.simulation.workload import (
 )
 from teachllm.stack.models.llama import LlamaConfig
 from teachllm.stack.models.presets import PRESETS
+from teachllm.stack.nn.kv_cache import kv_cache_bytes
 
 # The example of the paper: OPT-13B on A100, prompts of 512 tokens, answers of 64, and these objectives.
 COST = StepTimes(OPT_13B, A100)
@@ -545,6 +546,12 @@ LINKS: dict[str, tuple[Both, float]] = {
 @value
 def cache_megabytes(model: str = "opt-13b", tokens: int = PROMPT) -> float:
     return StepTimes(MODELS[model][1], A100).cache_bytes_per_token * tokens / 1e6
+
+
+@value
+def real_kilobytes(tokens: int) -> float:
+    """Of keys and values that `teachllm serve` hands over: SmolLM2-135M's 30 layers of 3 heads of 64."""
+    return kv_cache_bytes(n_layers=30, n_kv_heads=3, head_dim=64, length=tokens, bytes_per_number=2) / 1e3
 
 
 @value
