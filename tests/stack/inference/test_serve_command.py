@@ -156,7 +156,8 @@ def test_workers_serve_and_end_with_the_server(folder: Path, learner_home: Path)
     try:
         address = _address(process, log)
         with openai.OpenAI(base_url=address, api_key="none", max_retries=0) as client:
-            stream = client.completions.create(model="tiny-llama", prompt="ab" * 12, max_tokens=60, stream=True)
+            asked = {"model": "tiny-llama", "prompt": "ab" * 12, "max_tokens": 60}
+            stream = client.completions.create(**asked, stream=True)
             next(iter(stream))
             process.send_signal(signal.SIGTERM)
             assert list(stream)[-1].choices[0].finish_reason in ("stop", "length")
