@@ -42,6 +42,10 @@ COMMANDS = {
     "train": ("teachllm.stack.pretraining.commands:train", "Train a language model as a recipe says."),
     "resume": ("teachllm.stack.pretraining.commands:resume", "Go on with a run that was stopped."),
     "eval": ("teachllm.stack.pretraining.commands:evaluate", "Measure the model of a run."),
+    "retrieve": (
+        "teachllm.stack.retrieval.command:retrieve",
+        "Measure searches on a collection with known answers.",
+    ),
     "assets": ("teachllm.school.assets_command:app", "List and fetch models and other files."),
     "lint": ("teachllm.school.lint:lint_command", "Say what is missing or wrong in the lessons."),
     "new-lesson": ("teachllm.school.new_lesson:new_lesson_command", "Make the folder of a planned lesson."),

@@ -321,7 +321,7 @@ WAYS = {
 
 @figure(title=Both("一句中文，三种切法", "One Chinese sentence, three ways to terms"))
 def chinese(
-    sentence: Annotated[str, Choice(list(SENTENCES), label=Both("句子", "sentence"))] = "研究生命的起源",
+    sentence: Annotated[str, Choice(list(SENTENCES), label=Both("句子", "sentence"))] = "自注意力要用KV缓存",
 ) -> Tokens:
     rows = []
     for han in ("words", "pairs", "words and pairs"):
@@ -339,7 +339,7 @@ def chinese(
 FACTS = (
     "Lower the temperature to make the answers less random.",
     "Error E4021 means that the licence file has expired.",
-    "Error E4012 means that the disk is full.",
+    "E4012: meaning and remedies.",
     "A car with a flat battery will not start.",
     "The bank raised its interest rate to four percent.",
     "We had a picnic on the bank of the river.",
@@ -349,7 +349,7 @@ FACTS = (
     "Doctors advise against eating grapefruit with this medicine.",
 )
 QUESTIONS = {
-    "E4021": Both("一个编号：E4021", "an identifier: E4021"),
+    "What does E4021 mean": Both("一个编号：What does E4021 mean", "an identifier: What does E4021 mean"),
     "my vehicle does not turn on": Both("换了词：my vehicle does not turn on", "other words: my vehicle does not turn on"),
     "temperature of answers": Both("词对得上：temperature of answers", "the same words: temperature of answers"),
     "how do plants make food": Both("说的是意思：how do plants make food", "the meaning: how do plants make food"),
@@ -381,7 +381,9 @@ def cosine_of(question: str, fact: int) -> float:
 
 @figure(title=Both("同一个问题，按词找和按意思找", "One question, by words and by meaning"))
 def by_words_and_meaning(
-    question: Annotated[str, Choice(list(QUESTIONS.items()), label=Both("问题", "question"))] = "E4021",
+    question: Annotated[
+        str, Choice(list(QUESTIONS.items()), label=Both("问题", "question"))
+    ] = "What does E4021 mean",
 ) -> list[Table]:
     by_words = facts_by_words().search([question], 3).of(0)
     by_meaning = best_hits(cosines(question)[None], np.arange(len(FACTS)), 3).of(0)

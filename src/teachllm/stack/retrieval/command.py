@@ -49,8 +49,9 @@ def retrieve(
         print(f"{len(collection.documents):,} documents, {len(collection.queries):,} queries")
         results: list[Measured] = []
         for method in methods or ("bm25", "tf-idf"):
+            print(f"measuring {method} …", file=sys.stderr)
             results.append(measure(method, collection, builders[method]))
-            print(table(results).splitlines()[-1] if len(results) > 1 else table(results))
+        print(table(results))
     except (CollectionError, AssetError, ValueError, OSError) as problem:
         sys.exit(f"teachllm retrieve: {problem}")
 

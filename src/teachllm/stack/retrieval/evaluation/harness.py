@@ -117,7 +117,10 @@ def table(
         row = [result.name]
         for one in measures:
             p = paired_randomization_test(results[0].scores[one], result.scores[one], seed=seed)
-            row += [f"{result.mean(one):.3f}", "" if result is results[0] else f"{p:.3f}"]
+            row += [
+                f"{result.mean(one):.3f}",
+                "" if result is results[0] else f"{p:.3f}" if p >= 0.0005 else "< 0.001",
+            ]
         row += [
             f"{result.build_seconds:.2f}",
             f"{result.n_bytes / 1e6:.1f}",

@@ -49,8 +49,8 @@ class TextAnalyzer:
     Chinese characters become words, pairs of neighbouring characters, or both.
 
     With both, a word of two characters is the pair that it is and counts once. Pairs find what the dictionary
-    does not know, words what two characters are too few for; together they cost an index about twice the
-    room.
+    does not know, words what two characters are too few for; together they take
+    about twice the room of words alone.
 
     ValueError for a language that Snowball does not have.
     """
