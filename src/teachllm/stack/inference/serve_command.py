@@ -224,9 +224,10 @@ def _tell_about(
     now = service.snapshot()
     if now.workers:
         roles = [one.role for one in now.workers]
+        n_prefill, n_decode = roles.count("prefill"), roles.count("decode")
         words.tell(
-            f"读提示的进程 {roles.count('prefill')} 个，写回答的进程 {roles.count('decode')} 个",
-            f"{roles.count('prefill')} for prefill and {roles.count('decode')} for decoding, in processes of their own",
+            f"读提示的进程 {n_prefill} 个，写回答的进程 {n_decode} 个",
+            f"processes: {n_prefill} for prefill and {n_decode} for decoding",
         )
     sizes = language_model.model.config
     n_blocks = sum(one.n_blocks for one in now.workers if one.role == "decode") or len(now.blocks)
