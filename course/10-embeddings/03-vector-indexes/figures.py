@@ -87,7 +87,7 @@ def probe(angle: float, n_cells: int, n_probe: int) -> tuple[np.ndarray, np.ndar
     return compared, nearest, nearest[compared[nearest]], n_cells + int(compared.sum())
 
 
-BORDER = 205.0
+BORDER = 60.0
 
 
 @figure(
@@ -355,7 +355,7 @@ WALK = 40.0
     ),
 )
 def walk_through(
-    step: Annotated[int, Slider(1, 40, label=Both("走到第几步", "steps taken"))] = 6,
+    step: Annotated[int, Slider(1, 40, label=Both("走到第几步", "steps taken"))] = 14,
     angle: Annotated[
         float, Slider(0, 355, step=5, label=Both("查询点在哪个方向", "where the query is"), unit="°")
     ] = WALK,
