@@ -88,6 +88,9 @@ def test_equal_scores_come_in_the_order_of_ids_and_empty_places_are_marked() -> 
     assert hits.ids.tolist() == [[2, 4, 7, 9, NO_DOCUMENT, NO_DOCUMENT], [NO_DOCUMENT] * 6]
     assert (hits.scores[0, 4:] == -np.inf).all()
     assert (hits.scores[1] == -np.inf).all()
+    many = LexicalIndex()  # looked at block by block, the smallest ids last
+    many.add(["same words"] * 1000, range(999, -1, -1))
+    assert many.search(["same"], 3).ids.tolist() == [[0, 1, 2]]
     assert LexicalIndex().search(["anything"], 2).ids.tolist() == [[NO_DOCUMENT] * 2]
 
 
