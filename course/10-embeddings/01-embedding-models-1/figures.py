@@ -348,14 +348,14 @@ FACTS = (
     "The model writes one token after another.",
     "Doctors advise against eating grapefruit with this medicine.",
 )
-QUESTIONS = {
-    "What does E4021 mean": Both("一个编号：What does E4021 mean", "an identifier: What does E4021 mean"),
-    "my vehicle does not turn on": Both("换了词：my vehicle does not turn on", "other words: my vehicle does not turn on"),
-    "temperature of answers": Both("词对得上：temperature of answers", "the same words: temperature of answers"),
-    "how do plants make food": Both("说的是意思：how do plants make food", "the meaning: how do plants make food"),
-    "money lending institution": Both("一词多义：money lending institution", "one word, two senses: money lending institution"),
-    "a dish without milk": Both("否定：a dish without milk", "a negation: a dish without milk"),
-}  # fmt: skip
+QUESTIONS = (
+    "What does E4021 mean",
+    "my vehicle does not turn on",
+    "temperature of answers",
+    "how do plants make food",
+    "money lending institution",
+    "a dish without milk",
+)
 
 
 @functools.cache
@@ -382,7 +382,7 @@ def cosine_of(question: str, fact: int) -> float:
 @figure(title=Both("同一个问题，按词找和按意思找", "One question, by words and by meaning"))
 def by_words_and_meaning(
     question: Annotated[
-        str, Choice(list(QUESTIONS.items()), label=Both("问题", "question"))
+        str, Choice([(one, Both(one, one)) for one in QUESTIONS], label=Both("问题", "question"))
     ] = "What does E4021 mean",
 ) -> list[Table]:
     by_words = facts_by_words().search([question], 3).of(0)
