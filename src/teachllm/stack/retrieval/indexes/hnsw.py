@@ -1,8 +1,8 @@
 """HNSW: a layered graph of neighbours over arrays. How it works stands in `layered_graph`.
 
 Removing is real: a node's vector and links go, and those that had links to it choose new ones among its
-neighbours (`fast.graph.mend`), so that walks find the same way as before. Every node stays reachable from
-the entry.
+neighbours (`fast.graph_mending.mend`), so that walks find the same way as before. Every node stays reachable
+from the entry.
 """
 
 from __future__ import annotations
@@ -12,14 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from teachllm.stack.retrieval.indexes.fast.graph import (
-    Graph,
-    insert_nodes,
-    link_to,
-    mark_reachable,
-    mend,
-    search_graph,
-)
+from teachllm.stack.retrieval.indexes.fast.graph import Graph, search_graph
+from teachllm.stack.retrieval.indexes.fast.graph_building import insert_nodes
+from teachllm.stack.retrieval.indexes.fast.graph_mending import link_to, mark_reachable, mend
 from teachllm.stack.retrieval.indexes.fast.scan import scan_all
 from teachllm.stack.retrieval.indexes.graph_room import Rooms, in_threads
 from teachllm.stack.retrieval.indexes.index import Metric, VectorIndex

@@ -8,7 +8,7 @@ Node".
 
 Nodes enter a growing graph one by one (α = 1) and all choose again once it is whole, with the real α; the
 paper begins the first of these two passes with random links. Nodes added later choose with α at once, as in
-FreshDiskANN (arXiv:2105.09613), whose rule for removing `fast.graph.mend` follows.
+FreshDiskANN (arXiv:2105.09613), whose rule for removing `fast.graph_mending.mend` follows.
 """
 
 from __future__ import annotations
@@ -20,14 +20,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from teachllm.stack.retrieval.indexes.disk import write_disk_index
-from teachllm.stack.retrieval.indexes.fast.graph import (
-    Graph,
-    link_to,
-    mark_reachable,
-    mend,
-    refine_nodes,
-    search_graph,
-)
+from teachllm.stack.retrieval.indexes.fast.graph import Graph, search_graph
+from teachllm.stack.retrieval.indexes.fast.graph_building import refine_nodes
+from teachllm.stack.retrieval.indexes.fast.graph_mending import link_to, mark_reachable, mend
 from teachllm.stack.retrieval.indexes.graph_room import Rooms, in_threads
 from teachllm.stack.retrieval.indexes.index import Metric, VectorIndex
 from teachllm.stack.retrieval.indexes.product_quantizer import ProductQuantizer
@@ -43,7 +38,8 @@ def robust_prune(
     """At most `most` of the candidates, given as (distance to the node, number), nearest first.
 
     Take the nearest one left, and drop all that it makes needless: those c with α · d(taken, c) < d(node,
-    c). The readable form of what `fast.graph.choose` does; d is squared when distances are, and α then too.
+    c). The readable form of what `fast.graph_building.choose` does; d is squared when distances are, and α
+    then too.
     """
     left, chosen = sorted(candidates), []
     while left and len(chosen) < most:

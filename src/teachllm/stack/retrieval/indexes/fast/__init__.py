@@ -2,6 +2,6 @@
 
 Vectors are rows of float32 whose width is a multiple of 16 (`rows.padded`), so no loop has a remainder, and
 a kernel is told their address. Distances are "smaller is nearer": the squared L2 distance, or the negative
-inner product. After a change to `vector_operations` or `distances`, delete `__pycache__` beside them: Numba
-notices changes only in a kernel's own file.
+inner product. Numba notices changes only in a kernel's own file: after a change to
+`vector_operations`, `distances`, `graph` or `graph_building`, delete `__pycache__` beside them.
 """

@@ -4,7 +4,7 @@
 coordinates, 64 second ones, …, so 64 inner products grow side by side in four vectors and need no adding up
 at the end. Four points share what is read of the centroids. Oracle: `kmeans.nearest_centroids_readable`.
 """
-# pyright: basic, reportCallIssue=false, reportPrivateImportUsage=false
+# pyright: basic, reportCallIssue=false, reportPrivateImportUsage=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
