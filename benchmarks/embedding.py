@@ -25,7 +25,7 @@ from teachllm.stack.data.catalogue import corpus
 from teachllm.stack.retrieval.embedding import load_embedding_model
 
 MODEL = "all-minilm-l6-v2"
-N_TEXTS = 512
+N_TEXTS = 192
 QUESTIONS = [
     "How do I bake bread?",
     "list of open files",
