@@ -193,7 +193,7 @@ def test_what_is_wrong_with_a_saved_index_is_said(tmp_path: Path) -> None:
     with pytest.raises(SavedIndexError, match=r"documents\.bin has .* instead of .*cut off"):
         LexicalIndex.open(folder)
     file.write_bytes(b"\xff" * len(whole))
-    with pytest.raises(SavedIndexError, match="documents exist"):
+    with pytest.raises(SavedIndexError, match="do not exist"):
         LexicalIndex.open(folder).check_integrity()
     (folder / "index.json").write_text("{", "utf-8")
     with pytest.raises(SavedIndexError, match="cannot be read"):

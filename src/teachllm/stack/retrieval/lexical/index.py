@@ -8,14 +8,13 @@ postings: many changes between two searches cost what one does.
 
 from __future__ import annotations
 
-import json
 import threading
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -24,8 +23,19 @@ from teachllm.stack.retrieval.hits import Hits, empty_hits
 from teachllm.stack.retrieval.lexical.analysis import Analyzer, TextAnalyzer
 from teachllm.stack.retrieval.lexical.bm25 import BM25
 from teachllm.stack.retrieval.lexical.fast.search import BLOCK, search
-from teachllm.stack.retrieval.lexical.postings import REMOVED, Postings, empty_postings, merge
-from teachllm.stack.retrieval.lexical.tf_idf import TfIdf
+from teachllm.stack.retrieval.lexical.postings import (
+    REMOVED,
+    Postings,
+    empty_postings,
+    merge,
+    problems,
+)
+from teachllm.stack.retrieval.lexical.settings import (
+    Weighting,
+    saved_analyzer,
+    saved_weighting,
+    weighting_settings,
+)
 from teachllm.stack.retrieval.saved_index import SavedIndexError, open_index, save_index
 
 KIND = "lexical"
@@ -33,13 +43,6 @@ REPORT_EVERY = 1000  # documents
 
 Progress = Callable[[int, int], object]
 """Called with the documents that are done and the documents that there are; what it raises stops the work."""
-
-
-Weighting = BM25 | TfIdf
-"""What a score is made of: the score of a document is the sum of query weight · posting weight over their
-terms.
-"""
-WEIGHTINGS: dict[str, type[Weighting]] = {"bm25": BM25, "tf-idf": TfIdf}
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,25 +262,15 @@ class LexicalIndex:
     def check_integrity(self) -> None:
         """Look whether everything fits together. Raises `SavedIndexError` saying what does not."""
         postings, weights, ids = self._searchable
-        starts, documents = postings.starts, postings.documents
-        inside = np.ones(len(documents), dtype=bool)
-        inside[starts[:-1][np.diff(starts) > 0]] = False  # the first of each list follows nothing
-        lengths = np.zeros(len(ids), dtype=np.int64)
-        checks = {
-            "lists begin where the ones before them end": starts[0] == 0
-            and starts[-1] == len(documents) == len(postings.counts) == len(weights)
-            and bool((np.diff(starts) >= 0).all()),
-            "one id and one length a document": len(ids) == len(postings.lengths) == len(np.unique(ids)),
-            "documents exist": len(documents) == 0 or (documents.min() >= 0 and documents.max() < len(ids)),
-            "documents come in order": bool((np.diff(documents, prepend=-1)[inside] > 0).all()),
-            "counts are positive": bool((postings.counts > 0).all()),
-            "as many terms as lists": len(self._vocabulary) >= postings.n_terms,
-        }
-        if all(checks.values()):
-            np.add.at(lengths, documents, postings.counts)
-            checks["lengths are sums of counts"] = bool((lengths == postings.lengths).all())
-        if broken := [what for what, holds in checks.items() if not holds]:
-            raise SavedIndexError(f"the index is damaged: {'; '.join(broken)} — not so. Build it again.")
+        broken = problems(postings)
+        if not len(ids) == len(postings.lengths) == len(np.unique(ids)):
+            broken.append("not every document has an id of its own")
+        if len(weights) != len(postings.documents):
+            broken.append("not every posting has a weight")
+        if len(self._vocabulary) < postings.n_terms:
+            broken.append("there are lists without a term")
+        if broken:
+            raise SavedIndexError(f"the index is damaged: {'; '.join(broken)}. Build it again.")
 
     def _numbers_by_id(self) -> dict[int, int]:
         if self._numbers is None:
@@ -292,10 +285,9 @@ class LexicalIndex:
         self.refresh()
         postings, weights, ids = self._searchable
         encoded = [term.encode("utf-8", "surrogatepass") for term in self._vocabulary]
-        name = next(name for name, kind in WEIGHTINGS.items() if isinstance(self.weighting, kind))
         header = {
             "analyzer": self.analyzer.settings,
-            "weighting": {"name": name, **asdict(self.weighting)},
+            "weighting": weighting_settings(self.weighting),
             "next_id": self._next_id,
         }
         arrays = {
@@ -319,7 +311,9 @@ class LexicalIndex:
         """
         header, arrays = open_index(folder, KIND)
         try:
-            index = cls(_analyzer(folder, header["analyzer"], analyzer), _weighting(header["weighting"]))
+            index = cls(
+                saved_analyzer(folder, header["analyzer"], analyzer), saved_weighting(header["weighting"])
+            )
             index._next_id = header["next_id"]
             blob, end = arrays["terms"].tobytes(), 0
             for length in arrays["term_lengths"].tolist():
@@ -347,25 +341,6 @@ def _allowed(
     if wanted is None:
         return np.empty(0, dtype=np.uint8)
     return np.isin(ids, wanted).astype(np.uint8)
-
-
-def _analyzer(folder: Path, settings: dict[str, Any], given: Analyzer | None) -> Analyzer:
-    if given is None:
-        try:
-            return TextAnalyzer(**settings)
-        except TypeError:
-            raise SavedIndexError(
-                f"{folder} was made with another kind of analyzer, {settings}; give it to `open`"
-            ) from None
-    if json.loads(json.dumps(given.settings)) != settings:
-        raise SavedIndexError(
-            f"{folder} was made with an analyzer with other settings than the one given: {settings}"
-        )
-    return given
-
-
-def _weighting(settings: dict[str, Any]) -> Weighting:
-    return WEIGHTINGS[settings["name"]](**{key: value for key, value in settings.items() if key != "name"})
 
 
 def _some(things: Sequence[object]) -> str:

@@ -69,3 +69,26 @@ def merge(
     kept_lengths = postings.lengths[renumbered != REMOVED]
     lengths = np.concatenate([kept_lengths, np.diff(bounds).astype(np.int32)])
     return Postings(starts, documents, counts, lengths)
+
+
+def problems(postings: Postings) -> list[str]:
+    """What does not fit together; nothing of what was not damaged on its way."""
+    starts, documents, n_documents = postings.starts, postings.documents, len(postings.lengths)
+    if (
+        starts[0] != 0
+        or (np.diff(starts) < 0).any()
+        or not starts[-1] == len(documents) == len(postings.counts)
+    ):
+        return ["lists do not begin where the ones before them end"]
+    if len(documents) and not 0 <= documents.min() <= documents.max() < n_documents:
+        return ["there are postings of documents that do not exist"]
+    found = []
+    follows = np.ones(len(documents), dtype=bool)
+    follows[starts[:-1][np.diff(starts) > 0]] = False  # the first of each list follows nothing
+    if (np.diff(documents, prepend=-1)[follows] <= 0).any():
+        found.append("documents do not come in order")
+    if (postings.counts < 1).any():
+        found.append("there are counts below 1")
+    if not np.array_equal(np.bincount(documents, postings.counts, n_documents), postings.lengths):
+        found.append("lengths are not the sums of counts")
+    return found
