@@ -9,7 +9,6 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -46,10 +45,10 @@ def raw(tensor: Tensor) -> memoryview:
 class BlockCounter:
     """Listens, and hands out what is asked for by whoever has the key.
 
-    find: asked in a thread of ours, answers with the parcel of a request, or with None if nothing is kept.
+    find: called in a thread of ours; the parcel of a request, or None if nothing is kept.
     """
 
-    def __init__(self, key: bytes, find: Callable[[Pull], Future[Parcel | None]]) -> None:
+    def __init__(self, key: bytes, find: Callable[[Pull], Parcel | None]) -> None:
         self._key, self._find = key, find
         self._listener = listen()
         self.port: int = self._listener.getsockname()[1]
@@ -85,7 +84,7 @@ class BlockCounter:
         asked = connection.receive_message()
         if not isinstance(asked, Pull):
             raise BadMessage(f"a {type(asked).__name__} came where only blocks are handed out")
-        parcel = self._find(asked).result()
+        parcel = self._find(asked)
         connection.set_timeout(STALL_SECONDS)
         if parcel is None:
             connection.send(Gone(asked.request))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
-from concurrent.futures import Future
 from functools import partial
 
 from teachllm.stack.inference.disaggregation.handover import BlockCounter, Parcel
@@ -31,9 +31,11 @@ class PrefillWorker(Worker):
 
     def __init__(self, engine: Engine, router: Connection, key: bytes) -> None:
         super().__init__(engine, router)
-        self._prompts: dict[str, tuple[int, ...]] = {}  # being read, or kept
+        self._reading: dict[str, tuple[int, ...]] = {}
+        self._kept: dict[str, tuple[int, ...]] = {}  # until they are pulled
+        self._lock = threading.Lock()  # guards what is kept
         self._layout = layout_of(engine)
-        self._counter = BlockCounter(key, self._find)
+        self._counter = BlockCounter(key, self._hand_out)
 
     @property
     def port(self) -> int:
@@ -68,19 +70,22 @@ class PrefillWorker(Worker):
         except ValueError as problem:
             self.tell(NotRead(message.request, str(problem)))
         else:
-            self._prompts[message.request] = message.prompt
+            self._reading[message.request] = message.prompt
 
     # region: said
     def said(self, outputs: Iterable[Output]) -> None:
         """Who is read keeps the blocks that are cached now, and says so."""
         for output in outputs:
-            prompt = self._prompts.get(output.request)
+            prompt = self._reading.get(output.request)
             if prompt is None:  # cancelled
                 continue
             match output:
                 case Finished():
                     # Nobody has taken a block since: the step has only just ended.
                     self.engine.prefixes.hold(output.request, prompt)
+                    del self._reading[output.request]
+                    with self._lock:
+                        self._kept[output.request] = prompt
                     self.tell(Ready(output.request, output.usage.cached_tokens))
                 case Failed(request, _, why):
                     self._forget(request)
@@ -90,28 +95,31 @@ class PrefillWorker(Worker):
 
     # endregion: said
 
-    def _find(self, pull: Pull) -> Future[Parcel | None]:
-        """In a thread of the counter."""
-        found: Future[Parcel | None] = Future()
-        self.do(partial(self._hand_out, pull, found))
-        return found
-
     # region: hand_out
-    def _hand_out(self, pull: Pull, found: Future[Parcel | None]) -> None:
-        """The blocks are copied out, and free from now on; the copy goes when it is sent."""
-        prefixes, size = self.engine.prefixes, self._layout.block_size
-        length = prefixes.length(pull.request)
-        if length is None or pull.first < 0 or pull.first % size:
-            found.set_result(None)
-            return
-        first = min(pull.first, length)
-        tokens = self._prompts[pull.request][: max(pull.first, length)]
-        blocks = Blocks(pull.request, pull.first, length - first, digest(tokens), self._layout)
-        found.set_result((blocks, prefixes.read(pull.request, first)))
-        self._forget(pull.request)
+    def _hand_out(self, pull: Pull) -> Parcel | None:
+        """A copy of the blocks, which are let go then. In a thread of the counter, while the engine goes on:
+        what is held is full, so nobody writes there.
+        """
+        if pull.first < 0 or pull.first % self._layout.block_size:
+            raise BadMessage(f"no block begins at token {pull.first}")
+        with self._lock:
+            prompt = self._kept.pop(pull.request, None)
+        if prompt is None:
+            return None
+        try:
+            held = self.engine.prefixes.length(pull.request) or 0
+            first = min(pull.first, held)
+            blocks = self.engine.prefixes.read(pull.request, first)
+            tokens = prompt[: max(pull.first, held)]
+            return Blocks(pull.request, pull.first, held - first, digest(tokens), self._layout), blocks
+        finally:
+            self.do(partial(self.engine.prefixes.let_go, pull.request))
 
     # endregion: hand_out
 
     def _forget(self, request: str) -> None:
-        self._prompts.pop(request, None)
-        self.engine.prefixes.let_go(request)
+        self._reading.pop(request, None)
+        with self._lock:
+            is_kept = self._kept.pop(request, None) is not None
+        if is_kept:  # else whoever hands it out lets it go
+            self.engine.prefixes.let_go(request)
