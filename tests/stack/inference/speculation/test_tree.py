@@ -118,3 +118,11 @@ def test_fused_steps_read_a_tree_by_tables_instead_of_a_mask() -> None:
         both.append((features, *(held[:, :, : cache.length] for held in (*cache.keys, *cache.values))))
     for ours, expected in zip(*both, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+    # Sums are in the order of a text that is read token by token: not even rounding differs.
+    fused, cache = FusedLlama(plain), KVCache.for_model(config, 40)
+    fused(torch.tensor([PROMPT[:-1]]), cache)
+    alone = [fused(torch.tensor([[token]]), cache)[0, 0] for token in (PROMPT[-1], 7, 3)]
+    cache.truncate(len(PROMPT) - 1)
+    together = fused(torch.tensor([tree.tokens]), TreeView(cache, tree.parents))[0]
+    assert torch.equal(together[[0, 1, 4]], torch.stack(alone))

@@ -366,8 +366,12 @@ def _attention(element: int) -> Any:
                     even = multiply_add(load(value), all_floats(scores[first + i]), even)
                     odd = multiply_add(load(value + position_stride), all_floats(scores[first + i + 1]), odd)
                     value += 2 * position_stride
-                if count % 2:
-                    even = multiply_add(load(value), all_floats(scores[first + count - 1]), even)
+                if count % 2:  # the order of sums does not depend on how positions are cut into blocks
+                    last = first + count - 1
+                    if last % 2:
+                        odd = multiply_add(load(value), all_floats(scores[last]), odd)
+                    else:
+                        even = multiply_add(load(value), all_floats(scores[last]), even)
             store_floats(out + 4 * j, add(even, odd))
 
     return attention
