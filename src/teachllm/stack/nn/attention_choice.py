@@ -121,7 +121,7 @@ def _fastest(
     figures = "".join(f"; {_title(use, other)[0]} {1e3 * seconds[other]:.2f} ms" for other in slower)
     figures_zh = "".join(f"；{_title(use, other)[1]} {1e3 * seconds[other]:.2f} ms" for other in slower)
     own = f"{1e3 * seconds[way]:.2f} ms"
-    return _choice(use, way, f"{what}, a layer: {own}{figures}", f"一层里{what_zh}：{own}{figures_zh}")
+    return _choice(use, way, f"{what}, a layer: {own}{figures}", f"每层，{what_zh}：{own}{figures_zh}")
 
 
 def _choice(use: Use, way: Way, why: str, why_zh: str) -> AttentionChoice:

@@ -13,6 +13,8 @@ import numba
 import platformdirs
 import torch
 
+from teachllm import __version__
+
 LEAST_PARAMETERS = 5_000_000  # a smaller model is fast in any way, and measuring for it is a waste
 
 
@@ -21,8 +23,8 @@ def remembered(
 ) -> list[float]:
     """The `n_numbers` that `measure` gives, or gave before for the same `facts`.
 
-    facts: what the numbers depend on beside the machine (processor, GPU, threads, versions of PyTorch and
-    Numba, which are always part of the key). Their `repr` must say all of it.
+    facts: what the numbers depend on beside processor, GPU, threads and versions (this package, PyTorch,
+    Numba), which are always part of the key. Their `repr` must say all of it.
 
     A file that cannot be read or written is as good as none: what is lost is the time to measure again.
     """
@@ -47,7 +49,7 @@ def remembered(
 
 
 def _machine() -> list[object]:
-    facts = [_processor(), torch.get_num_threads(), torch.__version__, numba.__version__]
+    facts = [_processor(), torch.get_num_threads(), __version__, torch.__version__, numba.__version__]
     if torch.cuda.is_available():
         facts += [torch.cuda.get_device_name(), torch.version.cuda or torch.version.hip]
     return facts
