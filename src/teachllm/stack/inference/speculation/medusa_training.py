@@ -110,7 +110,7 @@ def train_medusa(
     head_weight: Float[Tensor, "vocab d_model"],
     *,
     steps: int,
-    positions_a_step: int = 256,
+    positions_a_step: int = 128,
     learning_rate: float = 2e-3,
     seed: int = 0,
 ) -> Iterator[HeadsStep]:
