@@ -15,9 +15,9 @@ from teachllm.stack.retrieval.indexes.layered_graph import (
 from teachllm.stack.retrieval.indexes.vamana import robust_prune
 
 
-def whole_numbers(n: int, d: int, seed: int) -> np.ndarray:
+def whole_numbers(n: int, d: int, seed: int, span: int = 50) -> np.ndarray:
     """Distances between these are exact, in any order of summing."""
-    return np.random.default_rng(seed).integers(-50, 50, size=(n, d)).astype(np.float32)
+    return np.random.default_rng(seed).integers(-span, span, size=(n, d)).astype(np.float32)
 
 
 def readable(vectors: np.ndarray, m: int, ef: int, seed: int) -> LayeredGraph:
@@ -38,18 +38,19 @@ def reachable(links: list[list[int]], entry: int) -> set[int]:
     return seen
 
 
-@pytest.mark.parametrize(("m", "ef", "seed"), [(4, 20, 0), (8, 40, 2)])
-def test_the_kernels_build_the_readable_graph(m: int, ef: int, seed: int) -> None:
-    vectors = whole_numbers(300, 11, seed)
-    graph = readable(vectors, m, ef, seed)
-    index = HNSWIndex(11, m=m, ef_construction=ef, seed=seed)
+@pytest.mark.parametrize(("m", "ef", "d", "span"), [(4, 20, 11, 50), (8, 40, 11, 50), (6, 30, 3, 6)])
+def test_the_kernels_build_the_readable_graph(m: int, ef: int, d: int, span: int) -> None:
+    """Numbers from −6 to 5 in three dimensions give many equal distances."""
+    vectors = whole_numbers(300, d, seed=m, span=span)
+    graph = readable(vectors, m, ef, seed=m)
+    index = HNSWIndex(d, m=m, ef_construction=ef, seed=m)
     index.add(vectors)
     assert index.entry == graph.entry
     assert len(reachable(graph.layers[0], graph.entry)) == 300  # else `_connect` would add links
     for layer, links in enumerate(graph.layers):
         for node in range(300):
             assert index.links(node, layer).tolist() == links[node], (layer, node)
-    queries = whole_numbers(20, 11, seed + 1)
+    queries = whole_numbers(20, d, seed=m + 1, span=span)
     index.ef_search = ef
     hits = index.search(queries, 5)
     for query, ids, scores in zip(queries, hits.ids, hits.scores, strict=True):
@@ -131,6 +132,19 @@ def test_the_graph_stays_whole_when_vectors_come_and_go(kind: type[HNSWIndex | V
     assert len(index) == 0
     index.add(draw(5))
     check_whole(index)
+
+
+def test_new_links_lead_through_neighbours_that_are_gone_as_well() -> None:
+    """A ring 0 → 1 → 2 → 3 → 0, entered at 3: without 1 and 2, 0 goes on to 3. (All is reachable without it, too,
+    so nothing else adds a link.)
+    """
+    index = VamanaIndex(1, degree=2)
+    index.add(np.arange(4, dtype=np.float32)[:, None])
+    index._links.array[:] = [[1, -1], [2, -1], [3, -1], [0, -1]]
+    index._entry = 3
+    index.remove([1, 2])
+    assert [index.links(row).tolist() for row in range(2)] == [[1], [0]]
+    assert index.ids.tolist() == [0, 3]
 
 
 def test_two_threads_build_a_whole_graph_that_finds_as_much() -> None:
