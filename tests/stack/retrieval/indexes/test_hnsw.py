@@ -135,8 +135,8 @@ def test_the_graph_stays_whole_when_vectors_come_and_go(kind: type[HNSWIndex | V
 
 
 def test_new_links_lead_through_neighbours_that_are_gone_as_well() -> None:
-    """A ring 0 → 1 → 2 → 3 → 0, entered at 3: without 1 and 2, 0 goes on to 3. (All is reachable without it, too,
-    so nothing else adds a link.)
+    """A ring 0 → 1 → 2 → 3 → 0, entered at 3: without 1 and 2, 0 goes on to 3. (All is reachable without it,
+    too, so nothing else adds a link.)
     """
     index = VamanaIndex(1, degree=2)
     index.add(np.arange(4, dtype=np.float32)[:, None])
