@@ -191,9 +191,10 @@ def _serve(
         _tell_how_to_call(address, names[0], api_key is not None, words)
         if embedder is not None:
             words.tell(
-                f"嵌入：{embedder.name}，{embedder.dimension} 维，一段最多 {embedder.max_tokens} 个 token · {address}/v1/embeddings",
-                f"embeddings: {embedder.name}, {embedder.dimension} dimensions, at most {embedder.max_tokens} tokens a text · "
+                f"嵌入：{embedder.name}，{embedder.dimension} 维，一段最多 {embedder.max_tokens} 个 token · "
                 f"{address}/v1/embeddings",
+                f"embeddings: {embedder.name}, {embedder.dimension} dimensions, at most {embedder.max_tokens} "
+                f"tokens a text · {address}/v1/embeddings",
             )
         if host not in LOOPBACK and api_key is None:
             words.problem(

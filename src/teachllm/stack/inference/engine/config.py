@@ -15,8 +15,8 @@ class EngineConfig:
     n_blocks: of `block_size` tokens. memory_share: instead of it, how much of the memory where the model lies
     may be in use when the blocks are there, above 0 and at most 1. With neither, the blocks take 512 MiB.
     ageing_steps: whoever has waited this many steps counts as one level of priority higher.
-    batch_invariant: a text gets the same numbers, bit for bit, whatever else is in the batch: with a seed, the
-    same words also in bfloat16. Small steps then cost more (see `row_counts`).
+    batch_invariant: a text gets the same numbers, bit for bit, whatever else is in the batch: with a seed,
+    the same words also in bfloat16. Some steps then cost more (see `row_counts`).
     """
 
     # region: sizes
