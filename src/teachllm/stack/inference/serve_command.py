@@ -193,8 +193,8 @@ def _serve(
             words.tell(
                 f"嵌入：{embedder.name}，{embedder.dimension} 维，一段最多 {embedder.max_tokens} 个 token · "
                 f"{address}/v1/embeddings",
-                f"embeddings: {embedder.name}, {embedder.dimension} dimensions, at most {embedder.max_tokens} "
-                f"tokens a text · {address}/v1/embeddings",
+                f"embeddings: {embedder.name}, {embedder.dimension} dimensions, at most "
+                f"{embedder.max_tokens} tokens a text · {address}/v1/embeddings",
             )
         if host not in LOOPBACK and api_key is None:
             words.problem(
@@ -212,9 +212,7 @@ def _serve(
         server.run(sockets=[listener])
 
 
-def _tell_about(
-    language_model: LanguageModel, service: Service, config: EngineConfig, words: Words
-) -> None:
+def _tell_about(language_model: LanguageModel, service: Service, config: EngineConfig, words: Words) -> None:
     """Where the model runs, in which numbers and why, and what the cache holds."""
     from teachllm.stack.inference.engine.capacity import max_concurrent
     from teachllm.stack.inference.engine.paged_kv import block_bytes
