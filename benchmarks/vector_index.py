@@ -260,7 +260,7 @@ def one_ivf(
     table = getattr(theirs, "precomputed_table", None)
     their_bytes = faiss.serialize_index(theirs).nbytes + (0 if table is None else 4 * table.size())
     per_vector = ours.n_bytes / len(ours), their_bytes / len(ours)
-    rows.append(row(f"{name}: memory", *per_vector, "faiss", "bytes/vector"))
+    rows.append(row(f"{name}: memory", *per_vector, "faiss and its tables", "bytes/vector"))
 
     def search_ours(n_probe: int) -> np.ndarray:
         ours.n_probe = n_probe
