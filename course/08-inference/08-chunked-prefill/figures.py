@@ -88,6 +88,14 @@ def token_ms(prompt: int, decoding: int, length: int = 1024) -> float:
 
 
 @value
+def in_their_place_ms(tokens: int, decoding: int, length: int = 1024) -> float:
+    """What a decoded token adds as table 2 of the paper counts it: against a step of as many tokens, all of
+    them of a prompt.
+    """
+    return (step_ms(tokens - decoding, decoding, length) - step_ms(tokens, 0)) / decoding
+
+
+@value
 def prefill_token_ms(prompt: int = 1024) -> float:
     """Milliseconds a token of a prompt that is read whole."""
     return step_ms(prompt, 0) / prompt
@@ -115,17 +123,17 @@ def weights_ms() -> float:
     title=Both("搭车：一个 token 多花多少，又要等多久", "Riding along: what a token costs, and how long it takes"),
     predict=Predict(
         Both(
-            "下面每块 256 个 token。换成 1024，旁边 3 个正在解码的人，多少毫秒才等来下一个字？（单独解码一步约 50 毫秒）",
-            "Below, chunks of 256. With 1,024, after how many milliseconds do 3 who are decoding beside it get their next token? (A step of their own takes about 50.)",
+            f"下面各人已有 1024 个 token，搭车的每个多花 {token_ms(256, 3):.1f} 毫秒。换成各有 4096 个，每个多花多少？",
+            f"Below each text has 1,024 tokens, and a token on the ride adds {token_ms(256, 3):.1f} ms. How much does it add if each has 4,096?",
         ),
         low=0,
-        high=500,
-        step=5,
+        high=12,
+        step=0.1,
         unit="ms",
-        answer=lambda: step_ms(1024, 3),
+        answer=lambda: token_ms(256, 3, 4096),
         explain=lambda: Both(
-            f"{step_ms(1024, 3):.0f} 毫秒：整步都要等。每个 token 只多花 {token_ms(1024, 3):.1f} 毫秒的机器时间，可是人等的是整步。",
-            f"{step_ms(1024, 3):.0f} ms: everybody waits for the whole step. A token adds only {token_ms(1024, 3):.1f} ms of machine time, but people wait for the step.",
+            f"{token_ms(256, 3, 4096):.1f} 毫秒，几乎是 4 倍：其中 {own_cache_ms(4096):.1f} 毫秒在读自己的缓存，搭车省不掉。",
+            f"{token_ms(256, 3, 4096):.1f} ms, almost 4 times as much: {own_cache_ms(4096):.1f} of them read its own cache, which a ride does not save.",
         ),
     ),
 )  # fmt: skip
@@ -261,17 +269,17 @@ def one_more() -> float:
     title=Both("多一个 token，多算一整份 tile", "One token more, a whole tile more"),
     predict=Predict(
         Both(
-            "矩阵每 128 行（一份 tile）一起算，一步 256 个 token 正好两份。多 1 个，变成 257 个，这一步要长百分之几？",
-            "Matrices take 128 rows at a time, so a step of 256 tokens is two tiles. How many per cent longer is a step of 257?",
+            "17 个人搭车：一种是块取 239，一共 256 行；一种是块取 256，一共 273 行，按 384 行付钱。后一种的一步长百分之几？",
+            "17 ride along, with a chunk of 239, which makes 256 rows, or with one of 256, which makes 273 and is paid for as 384. How many per cent longer is the second step?",
         ),
         low=0,
         high=100,
         step=1,
         unit="%",
-        answer=lambda: 100 * one_more(),
+        answer=lambda: 100 * (tiled_ms(256, 17) / tiled_ms(239, 17) - 1),
         explain=lambda: Both(
-            f"{100 * one_more():.0f}%：第三份里只有 1 行有用，127 行白算。论文在 A6000 上量到 32%，真的卡没有模型里这么整齐。",
-            f"{100 * one_more():.0f}%: of the third tile 1 row is of use and 127 are computed in vain. The paper measured 32% on an A6000; a real device is less clear-cut than the model.",
+            f"{100 * (tiled_ms(256, 17) / tiled_ms(239, 17) - 1):.0f}%：矩阵多算一半，可是两种步里都有 {17 * own_cache_ms():.0f} 毫秒在读 17 个人的缓存，这一笔不变。多出来的 {tiled_ms(256, 17) - tiled_ms(239, 17):.0f} 毫秒只多读了 17 个 token。",
+            f"{100 * (tiled_ms(256, 17) / tiled_ms(239, 17) - 1):.0f}%: matrices take half as long again, but {17 * own_cache_ms():.0f} ms of both steps read the 17 caches. The {tiled_ms(256, 17) - tiled_ms(239, 17):.0f} ms more read just 17 more tokens of the prompt.",
         ),
     ),
 )  # fmt: skip
