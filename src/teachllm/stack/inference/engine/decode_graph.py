@@ -50,7 +50,7 @@ class DecodeSteps:
         size = _power_of_two(len(tokens)), _power_of_two(max(len(table.blocks) for table in tables))
         step = self._steps.get(size)
         if step is None:
-            batch = FixedBatch(self._kv, *size, self._way)
+            batch = FixedBatch(self._kv, size[0], size[1], self._way)
             batch.fill(tokens, tables)
             step = self._steps[size] = _recorded(self._model, batch)
         step.batch.fill(tokens, tables)
