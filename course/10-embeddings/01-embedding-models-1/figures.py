@@ -330,7 +330,7 @@ def chinese(
     return Tokens(
         rows,
         labels=list(WAYS.values()),
-        note=Both("停用词（的、了……）已去掉；橙色是两个字以上的词", "stop words such as 的 and 了 are gone; orange: longer than two characters"),
+        note=Both("单独成词的停用词（的、了……）已去掉；橙色是三个字以上的词", "stop words that stand alone, such as 的 and 了, are gone; orange: longer than two characters"),
     )  # fmt: skip
 
 
