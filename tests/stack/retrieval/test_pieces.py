@@ -10,7 +10,8 @@ from teachllm.stack.retrieval.pieces import best_piece, cut_into_pieces
 
 
 def test_pieces_hold_every_word_once() -> None:
-    assert cut_into_pieces("a b  c\nd e", 2) == ["a b", "c d", "e"]
+    assert cut_into_pieces("a b  c\nd e", 2) == ["a b", "c\nd", "e"]
+    assert cut_into_pieces("缓存 KV缓存，很大", 3) == ["缓存 KV", "缓存，", "很大"]
     assert cut_into_pieces("", 3) == [""]
     with pytest.raises(ValueError, match="at least one"):
         cut_into_pieces("a", 0)

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import regex
 from jaxtyping import Int64
 
 from teachllm.stack.retrieval.hits import NO_DOCUMENT, Hits, empty_hits
 
+_WORD = regex.compile(r"\p{Han}|[^\s\p{Han}]+")
+
 
 def cut_into_pieces(text: str, n_words: int) -> list[str]:
-    """Pieces of at most `n_words` words between spaces, one after another; the whole text if it is short.
+    """Pieces of at most `n_words` words, one after another, each as it stands in the text.
 
+    A word is what stands between spaces; as Chinese has none, each of its characters counts as one.
     ValueError for n_words below 1.
     """
     if n_words < 1:
         raise ValueError(f"a piece has at least one word; {n_words} were asked for")
-    words = text.split()
-    return [" ".join(words[i : i + n_words]) for i in range(0, len(words), n_words)] or [""]
+    words = [word.span() for word in _WORD.finditer(text)]
+    groups = (words[i : i + n_words] for i in range(0, len(words), n_words))
+    return [text[group[0][0] : group[-1][1]] for group in groups] or [""]
 
 
 def best_piece(hits: Hits, owners: Sequence[int] | Int64[np.ndarray, " pieces"], k: int) -> Hits:
