@@ -69,14 +69,15 @@ def test_a_small_tree_is_returned_whole(implementation):
 
 
 @diagnosis(
-    zh="有别的、一样大的树，期望更长。每一步都要在所有能加的节点里选概率最大的：已选节点的每个子节点，和第一层还没选的。",
-    en="Another tree of the same size is longer on average. Every time, choose the most probable of all nodes that can be added: every child of a chosen node, and what is left of the first level.",
+    zh="有别的、一样大的树，期望更长。每一步都要在所有能加的节点里选概率最大的：已选节点的每个子节点，和第一层还没选的。名次靠前的不一定更准，量出来的数不保证从大到小。",
+    en="Another tree of the same size is longer on average. Every time, choose the most probable of all nodes that can be added: every child of a chosen node, and what is left of the first level. "
+    "A better rank need not be more accurate: measured numbers may rise as well as fall.",
 )
 def test_no_tree_of_the_size_is_better(implementation):
     numbers = random.Random(0)
     for _ in range(12):
         accuracies = [
-            sorted((round(numbers.uniform(0, 0.6), 3) for _ in range(numbers.randint(1, 4))), reverse=True)
+            [round(numbers.uniform(0, 0.6), 3) for _ in range(numbers.randint(1, 4))]
             for _ in range(numbers.randint(1, 3))
         ]
         best = sorted((probability(path, accuracies) for path in everything(accuracies)), reverse=True)

@@ -94,6 +94,22 @@ def adds_only_the_best_child(accuracies, n_nodes):
     return tuple(chosen)
 
 
+@mutant("test_no_tree_of_the_size_is_better")
+def believes_that_ranks_are_sorted(accuracies, n_nodes):
+    chosen, waiting = [], [(-accuracies[0][0], (0,))]
+    while waiting and len(chosen) < n_nodes:
+        _, best = heapq.heappop(waiting)
+        chosen.append(best)
+        following = []
+        if best[-1] + 1 < len(accuracies[len(best) - 1]):
+            following.append((*best[:-1], best[-1] + 1))
+        if len(best) < len(accuracies):
+            following.append((*best, 0))
+        for path in following:
+            heapq.heappush(waiting, (-node_accuracy(path, accuracies), path))
+    return tuple(chosen)
+
+
 @mutant("test_it_looks_only_at_what_can_be_added")
 def lists_everything(accuracies, n_nodes):
     import itertools
