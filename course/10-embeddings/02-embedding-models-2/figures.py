@@ -224,8 +224,8 @@ def ordered(what: str, cosine: float) -> float:
             "三对句子，人给的分是 1、0.5、0，模型给的余弦是 0.8、0.6、0.4：顺序全对，数值不对。CoSENT 的损失最接近多少？",
             "Three pairs, labelled 1, 0.5 and 0 by people; the model's cosines are 0.8, 0.6 and 0.4: the order is right, the values are not. What is the loss of CoSENT closest to?",
         ),
-        choices=[Both("接近 0", "near 0"), Both("0.1 左右", "about 0.1"), Both("1 左右", "about 1")],
-        answer=lambda: min(range(3), key=lambda i: abs((0.0, 0.1, 1.0)[i] - ordered("cosent", 0.8))),
+        choices=[Both("接近 0", "near 0"), Both("0.5 左右", "about 0.5"), Both("2 左右", "about 2")],
+        answer=lambda: min(range(3), key=lambda i: abs((0.0, 0.5, 2.0)[i] - ordered("cosent", 0.8))),
         explain=lambda: Both(
             f"{ordered('cosent', 0.8):.3f}。每一对都排对了，差 0.2，乘 20 是 4，$e^{{-4}}$ 只剩一点点。平方误差是 {ordered('mse', 0.8):.3f}，它还要把 0.4 压到 0。",
             f"{ordered('cosent', 0.8):.3f}. Every pair stands in order; a gap of 0.2 times 20 is 4, and $e^{{-4}}$ is little. The squared error is {ordered('mse', 0.8):.3f}: it still wants the 0.4 to be 0.",
@@ -608,8 +608,8 @@ def nested(
     title=Both("用你的 info_nce 训练", "Train with your info_nce"),
     seconds=20,
     summary=Both(
-        "同一个小模型，用你写的损失训练：一批 64 对，每题一个难负例。",
-        "The same small model, trained with your loss: 64 pairs a batch, one hard negative each.",
+        "同一个小模型，用你写的损失训练：一批 64 对，比正例高出 0.1 的候选被排除。",
+        "The same small model, trained with your loss: 64 pairs a batch; what scores 0.1 above the positive is excluded.",
     ),
 )
 def your_info_nce(
