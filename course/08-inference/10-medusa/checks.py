@@ -89,11 +89,11 @@ def test_no_tree_of_the_size_is_better(implementation):
 
 
 @diagnosis(
-    zh="太慢了：你大概把所有路径都列了出来。6 个头、每个 10 名有一百多万条；用一个堆，只看已选节点的子节点。",
-    en="Too slow: you probably list all paths. Six heads of 10 ranks have more than a million; use a heap, and look at children of chosen nodes only.",
+    zh="太慢了：你大概把所有路径都列了出来。6 个头、每个 12 名有三百多万条；用一个堆，只看已选节点的子节点。",
+    en="Too slow: you probably list all paths. Six heads of 12 ranks have more than three million; use a heap, and look at children of chosen nodes only.",
 )
 def test_it_looks_only_at_what_can_be_added(implementation):
-    accuracies = [[0.5 * 0.8**rank for rank in range(10)] for _ in range(6)]
+    accuracies = [[0.5 * 0.8**rank for rank in range(12)] for _ in range(6)]
     found = paths_of(implementation, accuracies, 64)
     assert len(set(found)) == 64
     assert implementation.last_seconds < 1
