@@ -463,7 +463,7 @@ def watched(
     ),
 )
 def batch_sizes(
-    steps: Annotated[int, Slider(100, 600, step=50, label=Both("步数", "steps"))] = 300,
+    steps: Annotated[int, Slider(100, 1200, step=50, label=Both("步数", "steps"))] = 300,
     tau: Annotated[float, Slider(0.02, 0.5, log=True, label=Both("温度 τ", "temperature τ"))] = 0.05,
 ) -> Iterator[Event]:
     train, _ = world()
@@ -484,8 +484,8 @@ def batch_sizes(
         yield Show("sizes", Table(columns, list(rows)))
     yield Say(
         Both(
-            "大的批也看了更多的文字，所以这不只是负例的功劳；想分开两者，让小批走更多步再比。",
-            "A large batch has also read more text, so not all of this is due to negatives; to tell the two apart, give the small batch more steps.",
+            "大的批也看了更多的文字，所以这不只是负例的功劳。想分开两者：一批 8 对走 1,200 步，和一批 32 对走 300 步，看的文字一样多，比这两个。",
+            "A large batch has also read more text, so not all of this is due to negatives; to tell the two apart, compare 8 pairs after 1,200 steps with 32 pairs after 300: they have read equally much.",
         )
     )
 
