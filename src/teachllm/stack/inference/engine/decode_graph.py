@@ -39,7 +39,8 @@ class DecodeSteps:
     """
 
     def __init__(self, model: CausalModel, kv: PagedKV, way: Way) -> None:
-        self._model, self._kv, self._way = model, kv, way
+        self._model, self._kv = model, kv
+        self._way: Way = way
         self._steps: dict[tuple[int, int], _Step] = {}
 
     def __call__(self, tokens: Sequence[int], tables: Sequence[BlockTable]) -> Float[Tensor, "texts vocab"]:
