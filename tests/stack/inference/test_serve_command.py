@@ -118,6 +118,11 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"teachllm serve --port {port + 1}" in said
 
 
+def test_a_port_or_an_address_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "port 99999 is none" in refused(capsys, port=99999)
+    assert "999.1.1.1 is no address of this computer" in refused(capsys, port=0, host="999.1.1.1")
+
+
 def test_a_key_that_is_not_there(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -13,13 +13,19 @@ from fastapi import FastAPI
 
 from teachllm.stack.inference.server.serving import Serving
 
+HANG_UP_SECONDS = 2
+
 
 class PortTaken(OSError):
     """Another program listens there."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 is any free one. Raises `PortTaken`, OSError for no address of ours."""
+    """A listening socket; port 0 is any free one. Raises ValueError for what is no port, `PortTaken`, and
+    OSError for no address of ours.
+    """
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port {port} is none; give one from 1 to 65535, or 0 for any free one")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio switches off Nagle's algorithm, which costs 40 ms an answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -33,7 +39,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         if problem.errno in (errno.EADDRINUSE, errno.EACCES):
             raise PortTaken(problem.errno, f"port {port} is taken or reserved") from None
-        raise
+        raise OSError(
+            f"{host} is no address of this computer that can be listened on ({problem.strerror})"
+        ) from None
     return listener
 
 
@@ -66,6 +74,18 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        """Ends open answers as if their clients had left; cancelled instead, each would print a traceback."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        if tasks := set(self.server_state.tasks):
+            await asyncio.wait(tasks, timeout=HANG_UP_SECONDS)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._asked or self._loop is None:
