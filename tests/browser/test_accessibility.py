@@ -100,6 +100,7 @@ def test_axe_finds_nothing_in_the_lessons_of_the_course(
         with opened(browser, studio, reduced_motion="reduce") as (page, _):
             for lesson in lessons:
                 page.goto(f"{studio.address}/lesson/{lesson.id}", timeout=120_000)  # its first drawing
+                page.evaluate("document.querySelectorAll('main details').forEach((one) => (one.open = true))")
                 for island in page.locator("[data-island]").all():
                     island.scroll_into_view_if_needed()
                 expect(page.locator("[data-island]:not([data-alive])")).to_have_count(0, timeout=120_000)

@@ -75,7 +75,7 @@ def test_however_it_is_written_the_section_on_it_comes_first(query: str, lang: L
         ("因果掩码", "zh", ["lesson 1.2#mask", "glossary 1.2#"], 6),
         ("rope", "en", ["lesson 1.3#rope"], 1),
         ("旋转位置编码", "zh", ["lesson 1.3#rope"], 2),
-        ("rotary position", "en", ["lesson 1.3#rope"], 4),
+        ("rotary position", "en", ["lesson 1.3#rope"], 6),
         ("DPO", "zh", ["lesson 3.4#", "lesson 3.8#"], 2),
         ("RLHF", "en", ["lesson 3.7#"], 2),
         ("caching", "en", ["lesson 1.2#cache"], 1),

@@ -9,7 +9,7 @@ export function workerTable() {
   const rows = h("tbody");
   const moved = h("p.block-words");
   const table = h("div.scroll", { tabindex: "0", role: "region", "aria-label": t("engine.workers") },
-    h("table.data.engine-texts", null, h("thead", null, h("tr", null, COLUMNS.map((name) => h("th", { scope: "col" }, t(name))))), rows));
+    h("table.data.engine-workers", null, h("thead", null, h("tr", null, COLUMNS.map((name) => h("th", { scope: "col" }, t(name))))), rows));
   const element = h("section", { hidden: true }, h("h2", null, t("engine.workers")), table, moved);
   return {
     element,
