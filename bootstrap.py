@@ -8,7 +8,7 @@
     python3 bootstrap.py bench X   run benchmarks/X.py beside its peer
     python3 bootstrap.py run ...   set up, then `teachllm ...`
 
-Setting up makes `.venv`, installs what constraints.txt pins, bundles the page and fetches the chat model.
+Setting up makes `.venv`, installs what constraints.txt pins, bundles the page and fetches two small models.
 Each step leaves a stamp (a hash of what it was made from), so that the next start skips it.
 """
 
@@ -34,6 +34,8 @@ FRONTEND = ROOT / "src" / "teachllm" / "school" / "web" / "frontend"
 BUILT = FRONTEND.parent / "static" / "built"
 STAMPS = VENV / "teachllm-stamps.json"
 SETUP_TOOLS = ["uv==0.13.9"]
+# Whose weights the lessons look into: a chat model, and one for embeddings.
+MODELS = ["smollm2-135m-instruct", "all-minilm-l6-v2"]
 OLDEST_NODE = 18
 
 
@@ -122,13 +124,13 @@ def set_up(command: str) -> None:
     if command in ("test", "test-slow", "bench"):
         steps.insert(2, "test packages")
     if command != "doctor":
-        steps.append("chat model")
+        steps.append("models")
     work = {
         "environment": (environment_inputs, make_environment),
         "packages": (package_inputs, lambda: install_packages(groups=[])),
         "test packages": (package_inputs, lambda: install_packages(groups=["test", "bench"])),
         "page": (page_inputs, bundle_page),
-        "chat model": (lambda: "1", fetch_chat_model),
+        "models": (lambda: " ".join(MODELS), fetch_models),
     }
     stamps = read_stamps()
     began = time.monotonic()
@@ -260,12 +262,12 @@ def find_node() -> tuple[str, list[str]]:
     return str(node_file), [str(node_file), str(npm_file)]
 
 
-def fetch_chat_model() -> bool:
-    """Not fatal: everything but the chat and the real-model figures works without it, and they say so."""
-    code = run_teachllm("assets", "fetch", "smollm2-135m-instruct")
-    if code:
-        say("the chat model is not there yet; the studio offers to fetch it again")
-    return code == 0
+def fetch_models() -> bool:
+    """Not fatal: all but the chat and the figures on real models works without them, and those say so."""
+    missing = [name for name in MODELS if run_teachllm("assets", "fetch", name)]
+    for name in missing:
+        say(f"{name} is not there yet; to fetch it again: teachllm assets fetch {name}")
+    return not missing
 
 
 # ---------------------------------------------------------------- stamps, lock, words
