@@ -21,9 +21,10 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision that this code reads and writes."""
 
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
@@ -182,6 +183,9 @@ cards = Table(
     Column("last_review", Moment),
     Column("reviews", Integer, nullable=False),
     Column("added", Moment, nullable=False),
+    Column("lapses", Integer, nullable=False, server_default="0"),
+    Column("suspended", Boolean, nullable=False, server_default=false()),
+    Column("buried_until", Moment),
 )
 
 reviews = Table(
@@ -195,4 +199,47 @@ reviews = Table(
     Column("undone", Boolean, nullable=False),
     Column("at", Moment, nullable=False, index=True),
     sqlite_autoincrement=True,
+)
+
+own_cards = Table(
+    "own_cards",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("guid", String(200), nullable=False),
+    Column("lesson", String(16)),
+    Column("anchor", String(200), nullable=False),
+    Column("topic", String(100), nullable=False),
+    Column("level", Integer, nullable=False),
+    Column("question", Words, nullable=False),
+    Column("answer", Words, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("changed", Moment, nullable=False),
+    Column("deleted", Moment),
+    Index("own_cards_by_guid", "guid", unique=True),
+    sqlite_autoincrement=True,
+)
+
+interviews = Table(
+    "interviews",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("config", JSON, nullable=False),
+    Column("started", Moment, nullable=False),
+    Column("finished", Moment),
+    sqlite_autoincrement=True,
+)
+
+interview_answers = Table(
+    "interview_answers",
+    metadata,
+    Column("interview", ForeignKey("interviews.id", ondelete="CASCADE"), primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("card", String(220), nullable=False),
+    Column("answer", Words, nullable=False),
+    Column("followup", Words, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("followup_seconds", Float, nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("verdict", JSON),
+    Column("changed", Moment, nullable=False),
 )
