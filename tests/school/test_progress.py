@@ -93,6 +93,8 @@ def test_settings(store: Store, url: str) -> None:
         "welcomed": False,
         "new_cards_per_day": 20,
         "reviews_per_day": 200,
+        "leech_lapses": 8,
+        "leech_action": "suspend",
     }
     store.save_settings(lang="zh", theme="dark", new_cards_per_day=0)
     store.set_setting("welcomed", True)

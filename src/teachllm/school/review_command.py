@@ -82,11 +82,15 @@ def _ask(terminal: Terminal, coming: NextCard, left: int) -> None:
     course = load_course()
     card = coming.card
     kind = Both("新卡片", "new") if coming.is_new else Both("到期", "due")
-    title = course.lesson(card.lesson).title.get(terminal.lang)
-    left_text = Both(f"还有 {left} 张", f"{left} left").get(terminal.lang)
-    terminal.console.rule(
-        Text(f"{card.lesson} {title} · {kind.get(terminal.lang)} · {left_text}", "dim"), align="left"
+    place = (
+        f"{card.lesson} {course.lesson(card.lesson).title.get(terminal.lang)}"
+        if card.lesson in course.lessons
+        else ""
     )
+    if card.is_own:
+        place = f"{Both('我的卡片', 'my card').get(terminal.lang)} {place}".strip()
+    left_text = Both(f"还有 {left} 张", f"{left} left").get(terminal.lang)
+    terminal.console.rule(Text(f"{place} · {kind.get(terminal.lang)} · {left_text}", "dim"), align="left")
     _show(terminal, plain(card.question.get(terminal.lang), terminal.lang, course), "bold")
     terminal.say(
         Both("空格：看答案   u：撤销   q：结束", "space: show the answer   u: undo   q: stop"), "dim"
@@ -97,9 +101,10 @@ def _answer(terminal: Terminal, coming: NextCard) -> None:
     course = load_course()
     card, lang = coming.card, terminal.lang
     _show(terminal, plain(card.answer.get(lang), lang, course))
-    terminal.say(Both("追问", "And if they ask further"), "bold magenta")
-    _show(terminal, plain(card.followup_question.get(lang), lang, course), "italic")
-    _show(terminal, plain(card.followup_answer.get(lang), lang, course), "dim")
+    if card.followup_question.get(lang):
+        terminal.say(Both("追问", "And if they ask further"), "bold magenta")
+        _show(terminal, plain(card.followup_question.get(lang), lang, course), "italic")
+        _show(terminal, plain(card.followup_answer.get(lang), lang, course), "dim")
     buttons = Text()
     for (key, name, colour), seconds in zip(_RATINGS, coming.intervals, strict=True):
         buttons.append(f" {key} ", f"reverse {colour}")

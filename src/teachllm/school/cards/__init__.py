@@ -4,6 +4,7 @@
 """
 
 from teachllm.school.cards.deck import Card, CardEntry, cards_of
+from teachllm.school.cards.own import OwnCard, OwnCards, UnsuitableCard
 from teachllm.school.cards.reviews import (
     AlreadyAnswered,
     CardState,
@@ -21,8 +22,11 @@ __all__ = [
     "CardState",
     "Counts",
     "NextCard",
+    "OwnCard",
+    "OwnCards",
     "Reviews",
     "UnknownCard",
     "UnknownRating",
+    "UnsuitableCard",
     "cards_of",
 ]

@@ -17,6 +17,9 @@ from teachllm.school.yaml_file import BothText, read_yaml, validate
 
 log = logging.getLogger("teachllm.cards")
 
+OWN = "own:"
+"""What the ids of a learner's own cards begin with."""
+
 
 class Followup(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -42,24 +45,34 @@ class CardEntry(BaseModel):
 
 @dataclass(frozen=True)
 class Card:
-    """``id`` is unique in the course: ``1.2:why-scale``. ``proof``: ``#anchor`` or ``code:module:symbol``."""
+    """``id`` is unique: ``1.2:why-scale`` of the course, ``own:7`` of the learner.
+
+    ``proof``: ``#anchor`` or ``code:module:symbol``. A learner's card may have no lesson, follow-up or proof:
+    these are empty then, and its texts are the same in both languages.
+    """
 
     id: str
     lesson: str
     topic: str
     difficulty: int
+    roles: tuple[str, ...]
     question: Both
     answer: Both
     followup_question: Both
     followup_answer: Both
     proof: str
 
+    @property
+    def is_own(self) -> bool:
+        return self.id.startswith(OWN)
+
     def to_json(self, lang: Lang) -> dict[str, Any]:
         """With its texts as HTML. Raises :class:`LessonError` for a reference that does not exist."""
+        from teachllm.school.cards.own_text import own_html
         from teachllm.school.lesson import render_snippet
 
         def html(text: Both) -> str:
-            return render_snippet(text.get(lang), lang)
+            return own_html(text.get(lang)) if self.is_own else render_snippet(text.get(lang), lang)
 
         return {
             "id": self.id,
@@ -71,8 +84,11 @@ class Card:
             "followup": {
                 "question_html": html(self.followup_question),
                 "answer_html": html(self.followup_answer),
-            },
+            }
+            if self.followup_question.en
+            else None,
             "proof": self.proof,
+            "own": self.is_own,
         }
 
 
@@ -118,6 +134,7 @@ def _cards(lesson: Lesson, path: Path) -> tuple[Card, ...] | CourseFileError:
             lesson=lesson.id,
             topic=entry.topic,
             difficulty=entry.difficulty,
+            roles=tuple(entry.role),
             question=entry.question,
             answer=entry.answer,
             followup_question=entry.followup.question,

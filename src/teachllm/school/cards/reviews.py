@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from teachllm.school.cards.deck import Card, cards_known, cards_of
+from teachllm.school.cards.own import OWN_LESSON, own_cards
 from teachllm.school.cards.schedule import RATINGS, Memory, after, day_begin, day_end, intervals
 from teachllm.school.course import load_course
 from teachllm.school.language import Both
@@ -57,18 +58,32 @@ class NextCard:
 
 @dataclass(frozen=True)
 class CardState:
-    """A lesson's card; ``due`` is ``None`` if it is not being learned. ``is_due``: to be answered now."""
+    """``due`` is ``None`` if it is not being learned. ``is_due``: to be answered now.
+
+    ``stability``: days until it is recalled with a probability of 0.9. ``suspended``: it does not come until
+    it is taken up again. ``buried``: it does not come today.
+    """
 
     card: Card
     due: datetime | None
     is_due: bool
     reviews: int
+    kind: str = "new"
+    stability: float | None = None
+    lapses: int = 0
+    suspended: bool = False
+    buried: bool = False
 
 
 @dataclass(frozen=True)
 class _Kept:
     card: Card
     memory: Memory
+    suspended: bool
+    buried_until: datetime | None
+
+    def is_aside(self, now: datetime) -> bool:
+        return self.suspended or (self.buried_until is not None and self.buried_until > now)
 
 
 class Reviews:
@@ -103,16 +118,33 @@ class Reviews:
         """The cards of a lesson in its order. Raises what :meth:`learn` raises."""
         now = now or datetime.now(UTC)
         cards = cards_of(load_course().lesson(lesson))
+        return self._states(cards, lesson, now)
+
+    def all_cards(self, now: datetime | None = None) -> list[CardState]:
+        """Those of every lesson that is there, then the learner's own."""
+        cards = [card for lesson in load_course().available() for card in cards_known(lesson)]
         with self._store.database.reading() as connection:
-            kept = {one.card.id: one.memory for one in self._kept(connection, lesson)}
+            cards += own_cards(connection)
+        return self._states(cards, None, now or datetime.now(UTC))
+
+    def _states(self, cards: Sequence[Card], lesson: str | None, now: datetime) -> list[CardState]:
+        with self._store.database.reading() as connection:
+            kept = {one.card.id: one for one in self._kept(connection, lesson)}
             may = {one.card.id for one in self._waiting(connection, lesson, now)}
         return [
             CardState(
                 card=card,
-                due=kept[card.id].due if card.id in kept else None,
+                due=one.memory.due,
                 is_due=card.id in may,
-                reviews=kept[card.id].reviews if card.id in kept else 0,
+                reviews=one.memory.reviews,
+                kind=one.memory.kind,
+                stability=one.memory.stability,
+                lapses=one.memory.lapses,
+                suspended=one.suspended,
+                buried=one.is_aside(now) and not one.suspended,
             )
+            if (one := kept.get(card.id))
+            else CardState(card, None, False, 0)
             for card in cards
         ]
 
@@ -140,13 +172,23 @@ class Reviews:
                 return now
             kept = list(self._kept(connection, lesson))
         tomorrow = day_end(now, self._zone)
-        # What is due and does not wait is over today's limit.
-        return min((one.memory.due if one.memory.due > now else tomorrow for one in kept), default=None)
+        # What is due and does not wait is over today's limit, or buried.
+        return min(
+            (
+                max(one.memory.due, one.buried_until or now) if one.memory.due > now else tomorrow
+                for one in kept
+                if not one.suspended
+            ),
+            default=None,
+        )
 
     def answer(
         self, card_id: str, rating: int, now: datetime | None = None, reviews: int | None = None
     ) -> Memory:
         """Counts the answer; returns when the card comes back, and all that FSRS knows of it.
+
+        A card that was forgotten ``leech_lapses`` times (and again every half as many) is a leech: it is
+        suspended if the learner has chosen so.
 
         ``reviews`` is that of :class:`NextCard`: with it, an answer to what another window has answered
         meanwhile is refused even if the card is due again.
@@ -161,9 +203,9 @@ class Reviews:
         with self._store.database.writing() as connection:
             row = connection.execute(select(kept).where(kept.c.id == card_id).with_for_update()).first()
             if row is None:
-                raise UnknownCard(Both(f"没有在学的卡片 {card_id}。", f"No card {card_id} is being learned."))
+                raise _unknown(card_id)
             memory = _memory(row)
-            if memory.due > now or (reviews is not None and reviews != memory.reviews):
+            if row.suspended or memory.due > now or (reviews is not None and reviews != memory.reviews):
                 raise AlreadyAnswered(
                     Both(
                         "这张卡片已经在别的窗口答过了，这次不算。",
@@ -171,7 +213,14 @@ class Reviews:
                     )
                 )
             answered = after(card_id, memory, rating, now)
-            connection.execute(update(kept).where(kept.c.id == card_id).values(asdict(answered)))
+            chosen = self._store.settings_in(connection)
+            suspended = (
+                answered.lapses > memory.lapses
+                and becomes_leech(answered.lapses, chosen["leech_lapses"])
+                and chosen["leech_action"] == "suspend"
+            )
+            values = asdict(answered) | {"suspended": suspended, "buried_until": None}
+            connection.execute(update(kept).where(kept.c.id == card_id).values(values))
             connection.execute(
                 insert(tables.reviews).values(
                     card=card_id,
@@ -201,26 +250,79 @@ class Reviews:
             last = connection.execute(statement.with_for_update()).first()
             if last is None:
                 return None
-            before = asdict(_of_json(last.before))
+            before = asdict(_of_json(last.before)) | {"suspended": False, "buried_until": None}
             connection.execute(update(tables.cards).where(tables.cards.c.id == last.card).values(before))
             connection.execute(update(log).where(log.c.id == last.id).values(undone=True))
             return last.card
+
+    def suspend(self, card_id: str, on: bool) -> None:
+        """Sets a card aside until it is taken up again. Raises :class:`UnknownCard`."""
+        self._set(card_id, suspended=on, buried_until=None)
+
+    def bury(self, card_id: str, now: datetime | None = None) -> None:
+        """Sets a card aside until tomorrow. Raises :class:`UnknownCard`."""
+        self._set(card_id, buried_until=day_end(now or datetime.now(UTC), self._zone))
+
+    def unbury(self, card_id: str) -> None:
+        self._set(card_id, buried_until=None)
+
+    def _set(self, card_id: str, **values: Any) -> None:
+        change = update(tables.cards).where(tables.cards.c.id == card_id).values(**values)
+        with self._store.database.writing() as connection:
+            if connection.execute(change).rowcount == 0:
+                raise _unknown(card_id)
+
+    def bring_back(self, card_ids: Iterable[str], now: datetime | None = None) -> int:
+        """Makes cards due now, and takes in those that are not being learned; returns how many it changed.
+
+        What FSRS knows of them stays: an answer that comes early tells it less, and it accounts for that.
+        Cards that the course does not have are left out.
+        """
+        now = now or datetime.now(UTC)
+        wanted = set(card_ids)
+        known = {state.card.id: state for state in self.all_cards(now)}
+        changed = 0
+        with self._store.database.writing() as connection:
+            for place, (card_id, state) in enumerate(known.items()):
+                if card_id not in wanted:
+                    continue
+                if state.due is None:
+                    memory = asdict(Memory.new(now))
+                    lesson = state.card.lesson
+                    put_first(
+                        connection, tables.cards, id=card_id, lesson=lesson, place=place, added=now, **memory
+                    )
+                elif state.due > now or state.suspended or state.buried:
+                    values = {"due": min(state.due, now), "suspended": False, "buried_until": None}
+                    connection.execute(
+                        update(tables.cards).where(tables.cards.c.id == card_id).values(values)
+                    )
+                else:
+                    continue
+                changed += 1
+        return changed
 
     def _kept(self, connection: Connection, lesson: str | None) -> Iterable[_Kept]:
         """The cards that are being learned and that the course has."""
         kept = tables.cards
         statement = select(kept).order_by(kept.c.added, kept.c.lesson, kept.c.place, kept.c.id)
+        own = {card.id: card for card in own_cards(connection, lesson)}
         if lesson is not None:
-            statement = statement.where(kept.c.lesson == lesson)
+            statement = statement.where((kept.c.lesson == lesson) | (kept.c.lesson == OWN_LESSON))
         rows = list(connection.execute(statement))
         lessons = load_course().lessons
         decks = {name: cards_known(lessons[name]) for name in {row.lesson for row in rows} & lessons.keys()}
-        cards = {card.id: card for deck in decks.values() for card in deck}
-        return [_Kept(cards[row.id], _memory(row)) for row in rows if row.id in cards]
+        cards = own | {card.id: card for deck in decks.values() for card in deck}
+        return [
+            _Kept(cards[row.id], _memory(row), row.suspended, row.buried_until)
+            for row in rows
+            if row.id in cards
+        ]
 
     def _waiting(self, connection: Connection, lesson: str | None, now: datetime) -> list[_Kept]:
         """Those to answer now: what was seen before by due date, then new ones, within the day's limits."""
-        due = [one for one in self._kept(connection, lesson) if one.memory.due <= now]
+        kept = self._kept(connection, lesson)
+        due = [one for one in kept if one.memory.due <= now and not one.is_aside(now)]
         if not due:
             return []
         answered = self._answered_today(connection, now)
@@ -244,6 +346,17 @@ class Reviews:
         return dict(connection.execute(statement).all())
 
 
+def becomes_leech(lapses: int, threshold: int) -> bool:
+    """At the threshold, and again at every half of it beyond; never with a threshold of 0."""
+    if threshold == 0 or lapses < threshold:
+        return False
+    return (lapses - threshold) % max(1, threshold // 2) == 0
+
+
+def _unknown(card_id: str) -> UnknownCard:
+    return UnknownCard(Both(f"没有在学的卡片 {card_id}。", f"No card {card_id} is being learned."))
+
+
 def _memory(row: Row[Any]) -> Memory:
     return Memory(
         state=row.state,
@@ -253,6 +366,7 @@ def _memory(row: Row[Any]) -> Memory:
         due=row.due,
         last_review=row.last_review,
         reviews=row.reviews,
+        lapses=row.lapses,
     )
 
 

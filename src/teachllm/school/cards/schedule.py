@@ -22,7 +22,7 @@ _global_random = threading.Lock()
 
 @dataclass(frozen=True)
 class Memory:
-    """What FSRS knows of a card."""
+    """What FSRS knows of a card, and how often it was forgotten after it had been learned (``lapses``)."""
 
     state: int
     step: int | None
@@ -31,6 +31,7 @@ class Memory:
     due: datetime
     last_review: datetime | None
     reviews: int
+    lapses: int = 0
 
     @classmethod
     def new(cls, now: datetime) -> Memory:
@@ -73,6 +74,7 @@ def after(card_id: str, memory: Memory, rating: int, now: datetime) -> Memory:
         due=answered.due,
         last_review=answered.last_review,
         reviews=memory.reviews + 1,
+        lapses=memory.lapses + (memory.kind == "review" and rating == RATINGS[0]),
     )
 
 

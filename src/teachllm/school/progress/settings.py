@@ -17,15 +17,19 @@ DEFAULTS: dict[str, Any] = {
     "welcomed": False,
     "new_cards_per_day": 20,
     "reviews_per_day": 200,
+    "leech_lapses": 8,
+    "leech_action": "suspend",
 }
-"""``lang``: zh, en, or ``None`` for what the browser or the terminal asks for."""
+"""``lang``: zh, en, or ``None`` for what the browser or the terminal asks for.
+``leech_lapses``: a card forgotten that often is a leech; 0 switches that off."""
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "lang": (*LANGUAGES, None),
     "theme": ("light", "dark", "auto"),
     "welcomed": (True, False),
+    "leech_action": ("suspend", "keep"),
 }
-_MOST = {"new_cards_per_day": 999, "reviews_per_day": 9999}
+_MOST = {"new_cards_per_day": 999, "reviews_per_day": 9999, "leech_lapses": 99}
 
 
 class Settings:

@@ -18,6 +18,7 @@ from teachllm.school.progress.settings import Settings
 from teachllm.school.progress.six import SixThings
 
 if TYPE_CHECKING:
+    from teachllm.school.cards.own import OwnCards
     from teachllm.school.cards.reviews import Reviews
 
 
@@ -41,6 +42,13 @@ class Store(Settings, SixThings, Practice, Conversations):
         from teachllm.school.cards.reviews import Reviews  # it stands on this store
 
         return Reviews(self)
+
+    @cached_property
+    def own_cards(self) -> OwnCards:
+        """The cards that the learner wrote or brought along."""
+        from teachllm.school.cards.own import OwnCards
+
+        return OwnCards(self.database)
 
     def due_count(self, lesson: str | None = None) -> int:
         """Cards to answer now, within the day's limits."""

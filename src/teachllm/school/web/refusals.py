@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from teachllm.school.cards import AlreadyAnswered, UnknownCard, UnknownRating
+from teachllm.school.cards import AlreadyAnswered, UnknownCard, UnknownRating, UnsuitableCard
 from teachllm.school.course import UnknownLesson
 from teachllm.school.figures import ControlError
 from teachllm.school.language import Both, Lang
@@ -105,6 +105,7 @@ def _on_course_error(request: Request, error: Exception) -> Response:
 _STORE_STATUS: dict[type[StoreError], int] = {
     SettingError: 422,
     UnknownRating: 422,
+    UnsuitableCard: 422,
     UnknownCard: 404,
     UnknownThread: 404,
     AlreadyAnswered: 409,

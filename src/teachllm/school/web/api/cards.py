@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from teachllm.school.cards import CardState
-from teachllm.school.language import Lang
+from teachllm.school.cards import CardState, OwnCard
+from teachllm.school.cards.own import MOST_CHARACTERS
+from teachllm.school.cards.own_text import own_html
+from teachllm.school.cards.reviews import becomes_leech
+from teachllm.school.language import Both, Lang
 from teachllm.school.web.api.lessons import available
+from teachllm.school.web.refusals import Refusal
 from teachllm.school.web.studio import TheLang, TheStudio
 
 router = APIRouter()
@@ -22,6 +26,31 @@ class Rated(BaseModel):
 
     rating: int
     reviews: int
+
+
+class Aside(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    state: Literal["suspended", "buried", "active"]
+
+
+class ChangedCard(BaseModel):
+    """Both are Markdown."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: Annotated[str, StringConstraints(max_length=MOST_CHARACTERS)]
+    answer: Annotated[str, StringConstraints(max_length=MOST_CHARACTERS)]
+
+
+class NewCard(ChangedCard):
+    lesson: str | None = None
+    anchor: Annotated[str, StringConstraints(max_length=200)] = ""
+    topic: Annotated[str, StringConstraints(max_length=100)] = ""
+    level: Annotated[int, Field(ge=1, le=3)] = 2
+
+
+_NO_OWN = Both("没有这张自己的卡片。", "There is no such card of yours.")
 
 
 @router.get("/cards/{lesson_id}")
@@ -52,7 +81,8 @@ def next_card(studio: TheStudio, lang: TheLang, lesson: str | None = None) -> di
     due = reviews.next_due(lesson) if coming is None else None
     card = None
     if coming is not None:
-        title = studio.course.lesson(coming.card.lesson).title.get(lang)
+        about = studio.course.lessons.get(coming.card.lesson)
+        title = about.title.get(lang) if about else ""
         card = {**coming.card.to_json(lang), "lesson_title": title, "reviews": coming.reviews}
     return {
         "card": card,
@@ -70,9 +100,55 @@ def undo(studio: TheStudio) -> dict[str, Any]:
 
 @router.post("/review/{card_id}")
 def answer(studio: TheStudio, card_id: str, rated: Rated) -> dict[str, Any]:
-    """``{"due"}``: when the card comes back. Refused if another window has answered it meanwhile."""
+    """``{"due", "leech"}``: when the card comes back; how often it was forgotten, if that makes it a leech.
+
+    Refused if another window has answered it meanwhile.
+    """
     memory = studio.store.cards.answer(card_id, rated.rating, reviews=rated.reviews)
-    return {"due": memory.due.isoformat()}
+    leech = rated.rating == 1 and becomes_leech(memory.lapses, studio.store.setting("leech_lapses"))
+    return {"due": memory.due.isoformat(), "leech": memory.lapses if leech else None}
+
+
+@router.post("/cards/{card_id}/aside")
+def aside(studio: TheStudio, card_id: str, wanted: Aside) -> dict[str, Any]:
+    """Suspends a card, takes it up again, or buries it until tomorrow."""
+    reviews = studio.store.cards
+    if wanted.state == "buried":
+        reviews.bury(card_id)
+    else:
+        reviews.suspend(card_id, wanted.state == "suspended")
+    return {"state": wanted.state}
+
+
+@router.post("/own-cards")
+def add_own(studio: TheStudio, card: NewCard) -> dict[str, Any]:
+    """``{"id"}``: a card of the learner's own, which is in the reviews at once."""
+    if card.lesson is not None:
+        available(studio, card.lesson)
+    own = OwnCard(card.question, card.answer, card.lesson, card.anchor, card.topic, card.level)
+    return {"id": studio.store.own_cards.add(own)}
+
+
+@router.put("/own-cards/{card_id}")
+def change_own(studio: TheStudio, card_id: str, card: ChangedCard) -> dict[str, Any]:
+    if not studio.store.own_cards.change(card_id, card.question, card.answer):
+        raise Refusal(404, _NO_OWN)
+    return {"saved": True, "question_html": own_html(card.question), "answer_html": own_html(card.answer)}
+
+
+@router.delete("/own-cards/{card_id}")
+def delete_own(studio: TheStudio, card_id: str) -> dict[str, Any]:
+    if not studio.store.own_cards.delete(card_id):
+        raise Refusal(404, _NO_OWN)
+    return {"deleted": True}
+
+
+@router.post("/own-cards/{card_id}/restore")
+def restore_own(studio: TheStudio, card_id: str) -> dict[str, Any]:
+    """Brings a deleted card back as it was."""
+    if not studio.store.own_cards.restore(card_id):
+        raise Refusal(404, _NO_OWN)
+    return {"restored": True}
 
 
 def _state(state: CardState, lang: Lang) -> dict[str, Any]:

@@ -5,16 +5,20 @@ import { t } from "../core/strings.js";
 
 /** @param {any} card @returns {HTMLElement} */
 export function answerOf(card) {
+  const followup = card.followup && followupOf(card);
+  return h("div.answer", null, fromServer(card.answer_html), followup,
+    card.lesson && card.proof ? h("p.proof", null, h("a", { href: proofAddress(card) }, t("cards.proof"))) : null);
+}
+
+function followupOf(card) {
   const reveal = h("button.link", { type: "button", "aria-expanded": "false" }, t("cards.followup-reveal"));
   const answer = h("div.followup-answer", { hidden: true }, fromServer(card.followup.answer_html));
   reveal.addEventListener("click", () => { answer.hidden = false; reveal.remove(); });
-  return h("div.answer", null, fromServer(card.answer_html),
-    h("div.followup", null, h("b", null, t("cards.followup")), fromServer(card.followup.question_html), reveal, answer),
-    h("p.proof", null, h("a", { href: proofAddress(card) }, t("cards.proof"))));
+  return h("div.followup", null, h("b", null, t("cards.followup")), fromServer(card.followup.question_html), reveal, answer);
 }
 
 /** A section of the card's lesson, or where its code is shown. */
-const proofAddress = ({ lesson, proof }) => `/lesson/${lesson}${proof.startsWith("#") ? proof : "#code"}`;
+export const proofAddress = ({ lesson, proof }) => `/lesson/${lesson}${proof.startsWith("#") ? proof : "#code"}`;
 
 /** "Say it aloud": a clock of 90 seconds; it only counts. */
 export function speakingClock() {

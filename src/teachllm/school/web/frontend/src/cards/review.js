@@ -4,7 +4,7 @@ import { fill, h, isTyping } from "../core/dom.js";
 import { fromServer } from "../core/server-html.js";
 import { duration, fromNow, t } from "../core/strings.js";
 import { toast } from "../core/toast.js";
-import { answerOf, speakingClock } from "./card.js";
+import { answerOf, proofAddress, speakingClock } from "./card.js";
 
 const RATINGS = [1, 2, 3, 4];
 
@@ -19,6 +19,11 @@ function updateBadge(left) {
     badge.textContent = left ? String(left) : "";
     /** @type {HTMLElement} */ (badge).hidden = !left;
   }
+}
+
+/** A card that is forgotten again and again: reading the section anew helps more than asking once more. */
+function tellLeech(card, times) {
+  toast(t("cards.leech", { n: times }), { ms: 12000, link: card.lesson && card.proof ? { text: t("cards.reread"), href: proofAddress(card) } : undefined });
 }
 
 /**
@@ -53,12 +58,12 @@ export async function reviewSession(box, { lesson, onChange, onEnd }) {
     const reveal = h("button.button.primary.reveal", { type: "button", onclick: open }, t("cards.reveal"));
     fill(box, h("article.card", { "aria-label": t("cards.question") },
       h("div.card-head", null,
-        h("span", null, h("a", { href: `/lesson/${card.lesson}#recall` }, `${card.lesson} ${card.lesson_title}`)),
+        h("span", null, card.own ? `${t("cards.own")} ` : null, card.lesson_title ? h("a", { href: card.own ? `/lesson/${card.lesson}${card.proof}` : `/lesson/${card.lesson}#recall` }, `${card.lesson} ${card.lesson_title}`) : null),
         h("span", null, card.reviews === 0 ? h("span.new", null, t("cards.new")) : h("span.due", null, t("cards.due")), " · ", t("cards.left", { n: state.left }))),
       h("div.question", { tabindex: "-1" }, fromServer(card.question_html)),
       h("div.reveal-line", null, reveal, clock.element),
       h("div.answer-place", { "aria-live": "polite" })),
-    h("p.keys", null, t("cards.keys"), h("span.sp"), h("button.link", { type: "button", onclick: undo }, t("undo")),
+    h("p.keys", null, t("cards.keys"), h("span.sp"), h("button.link", { type: "button", onclick: () => setAside("buried") }, t("cards.bury")), h("button.link", { type: "button", onclick: () => setAside("suspended") }, t("cards.suspend")), h("button.link", { type: "button", onclick: undo }, t("undo")),
       onEnd ? h("button.link", { type: "button", onclick: end }, t("close")) : null));
     reveal.focus({ preventScroll: true });
     function open() {
@@ -82,12 +87,31 @@ export async function reviewSession(box, { lesson, onChange, onEnd }) {
     if (busy || !revealed) return;
     busy = true;
     try {
-      await call("POST", `/api/review/${encodeURIComponent(state.card.id)}`, { rating, reviews: state.card.reviews });
+      const { leech } = await call("POST", `/api/review/${encodeURIComponent(state.card.id)}`, { rating, reviews: state.card.reviews });
+      if (leech) tellLeech(state.card, leech);
       count += 1;
       await next();
     } catch (error) {
       toast(error.message, { tone: "bad" });
       if (error.status === 409) await next(); // answered in another window: this one goes on from there
+    } finally {
+      busy = false;
+    }
+  }
+
+  async function setAside(wanted) {
+    if (busy || !state?.card) return;
+    busy = true;
+    const { id } = state.card;
+    try {
+      await call("POST", `/api/cards/${encodeURIComponent(id)}/aside`, { state: wanted });
+      toast(t(`cards.is-${wanted}`), { undo: async () => {
+        await call("POST", `/api/cards/${encodeURIComponent(id)}/aside`, { state: "active" });
+        await next();
+      } });
+      await next();
+    } catch (error) {
+      toast(error.message, { tone: "bad" });
     } finally {
       busy = false;
     }
@@ -134,6 +158,9 @@ export async function reviewSession(box, { lesson, onChange, onEnd }) {
     } else if (revealed && "1234".includes(event.key)) {
       event.preventDefault();
       rate(Number(event.key));
+    } else if ((event.key === "b" || event.key === "s") && state?.card) {
+      event.preventDefault();
+      setAside(event.key === "b" ? "buried" : "suspended");
     } else if (event.key === "u") {
       event.preventDefault();
       undo();

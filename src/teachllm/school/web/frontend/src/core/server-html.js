@@ -1,4 +1,4 @@
-/** HTML that the studio rendered from course text (Markdown with HTML switched off). Never for a model's or a learner's words. */
+/** HTML that the studio rendered from Markdown with HTML switched off: course text, own cards. Never for a model's words. */
 import { renderMath } from "../reading/math.js";
 
 /** @param {string} html @returns {HTMLElement} */

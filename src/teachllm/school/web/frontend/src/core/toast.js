@@ -6,9 +6,9 @@ let region = null;
 
 /**
  * @param {string} text
- * @param {{undo?: () => void, tone?: "plain"|"bad", ms?: number}} [options]
+ * @param {{undo?: () => void, link?: {text: string, href: string}, tone?: "plain"|"bad", ms?: number}} [options]
  */
-export function toast(text, { undo, tone = "plain", ms = 6000 } = {}) {
+export function toast(text, { undo, link, tone = "plain", ms = 6000 } = {}) {
   if (!region) {
     region = h("div.toasts", { role: "status", "aria-live": "polite" });
     document.body.append(region);
@@ -19,6 +19,7 @@ export function toast(text, { undo, tone = "plain", ms = 6000 } = {}) {
   const box = h("div.toast", { class: tone, onmouseenter: () => clearTimeout(timer), onmouseleave: wait, onfocusin: () => clearTimeout(timer), onfocusout: wait },
     h("span", null, text),
     undo && h("button.button", { type: "button", onclick: () => { undo(); close(); } }, t("undo")),
+    link && h("a.button", { href: link.href }, link.text),
     h("button.close", { type: "button", "aria-label": t("close"), onclick: close }, "×"));
   region.append(box);
   wait();
