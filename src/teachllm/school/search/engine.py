@@ -44,6 +44,9 @@ class Hit:
     anchor: str | None
     snippet: Snippet
     score: float
+    text: str
+    section: str | None
+    symbol: str | None
 
     @property
     def address(self) -> str:
@@ -221,4 +224,7 @@ def _hit(match: Match, query: Query, index: Index) -> Hit:
         anchor=entry.anchor,
         snippet=snippet(entry.text, wanted, index.vocabulary, entry.lang),
         score=match.score,
+        text=entry.text,
+        section=entry.section,
+        symbol=entry.symbol,
     )

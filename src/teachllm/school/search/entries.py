@@ -38,7 +38,10 @@ ASIDES = ("sources", "differs", "recall")
 
 @dataclass(frozen=True)
 class Entry:
-    """``names`` are other ways to ask for it; ``terms`` are ids of the glossary that it links to."""
+    """``names`` are other ways to ask for it; ``terms`` are ids of the glossary that it links to.
+
+    section: the anchor of the section that code or a card belongs to. symbol: of code, ``module:name``.
+    """
 
     kind: Kind
     lang: Lang
@@ -50,6 +53,8 @@ class Entry:
     names: tuple[str, ...] = ()
     terms: tuple[str, ...] = ()
     weight: float = 1.0
+    section: str | None = None
+    symbol: str | None = None
 
     @property
     def place(self) -> tuple[str, ...]:
@@ -89,21 +94,31 @@ def texts(course: Course) -> Iterator[Entry]:
     One that cannot be read is left out: its page says why.
     """
     for lesson in course.available():
+        shown_in: dict[str, str | None] = {}
         for lang in LANGUAGES:
             try:
                 document = read_document(lesson.file(f"lesson.{lang}.md"), lang)
             except LessonError:
                 continue
-            yield from _Reader(course, lesson, document).entries()
+            entries = _Reader(course, lesson, document).entries()
+            shown_in.update({entry.symbol: entry.section for entry in entries if entry.symbol})
+            yield from entries
         for card in cards_known(lesson):
             for lang in LANGUAGES:
                 answer = "\n".join(
                     plain(text.get(lang), lang, course) for text in (card.answer, card.followup_question)
                 )
                 title = plain(card.question.get(lang), lang, course)
-                names = (card.id.partition(":")[2],)
+                kind, _, target = card.proof.partition(":")
                 yield Entry(
-                    "card", lang, title, answer, lesson_id=lesson.id, anchor=f"card-{card.id}", names=names
+                    "card",
+                    lang,
+                    title,
+                    answer,
+                    lesson_id=lesson.id,
+                    anchor=f"card-{card.id}",
+                    names=(card.id.partition(":")[2],),
+                    section=shown_in.get(target) if kind == "code" else kind.removeprefix("#"),
                 )
 
 
@@ -154,6 +169,7 @@ class _Reader:
                     anchor=self.anchor,
                     terms=tuple(dict.fromkeys(self.terms)),
                     weight=ASIDE if self.anchor in ASIDES else 1.0 if self.anchor else OPENING,
+                    section=self.anchor,
                 )
             )
         self.words, self.terms = [], []
@@ -177,6 +193,8 @@ class _Reader:
                 lesson_id=self.lesson.id,
                 anchor=source.anchor,
                 names=(symbol,),
+                section=self.anchor,
+                symbol=symbol,
             )
         )
 
