@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from teachllm.stack.retrieval.indexes import FlatIndex, HNSWIndex, VamanaIndex, recall
+from teachllm.stack.retrieval.indexes.fast.graph import WIDE
 from teachllm.stack.retrieval.indexes.layered_graph import (
     LayeredGraph,
     draw_levels,
@@ -57,6 +58,21 @@ def test_the_kernels_build_the_readable_graph(m: int, ef: int, d: int, span: int
         found = graph.search(query, 5, ef)
         assert ids.tolist() == [node for _, node in found]
         assert (-scores).tolist() == [distance for distance, _ in found]
+
+
+def test_a_wide_walk_keeps_what_the_readable_one_keeps() -> None:
+    """With equal distances, more nodes in the graph than the walk keeps, and more kept than there are."""
+    vectors = whole_numbers(WIDE + 300, 4, seed=9, span=4)
+    index = HNSWIndex(4, m=4, ef_construction=20, seed=9)
+    index.add(vectors)
+    links = [index.links(node).tolist() for node in range(len(vectors))]
+    query = whole_numbers(1, 4, seed=10, span=4)
+    for limit in (WIDE, WIDE + 1000):
+        index.ef_search = limit
+        hits = index.search(query, WIDE)
+        found = search_layer(vectors, links, query[0], index.entry, limit)[:WIDE]
+        assert hits.ids[0].tolist() == [node for _, node in found]
+        assert (-hits.scores[0]).tolist() == [distance for distance, _ in found]
 
 
 def test_a_walk_that_keeps_every_node_finds_all_it_can_reach() -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from teachllm.stack.retrieval.indexes.fast.graph import Room
+from teachllm.stack.retrieval.indexes.fast.graph import WIDE, Room
 
 CANDIDATES = 512
 """Among how many nodes one may choose its links again after some of its neighbours were removed."""
@@ -34,6 +34,7 @@ class Rooms:
             n_batch = self._degree + 4 + CANDIDATES
             room = Room(
                 pool=np.empty(0, dtype=np.int64),
+                waiting=np.empty(0, dtype=np.int64),
                 seen=np.zeros(n_nodes + n_nodes // 2 + 64, dtype=np.uint8),
                 mark=np.zeros(1, dtype=np.int64),
                 batch=np.empty(n_batch, dtype=np.int64),
@@ -45,6 +46,8 @@ class Rooms:
             )
         if len(room.pool) != limit:
             room = room._replace(pool=np.empty(limit, dtype=np.int64))
+        if limit >= WIDE and len(room.waiting) < n_nodes:
+            room = room._replace(waiting=np.empty(len(room.seen), dtype=np.int64))
         room.counts[:] = 0
         try:
             yield room

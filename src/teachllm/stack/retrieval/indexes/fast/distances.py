@@ -129,6 +129,34 @@ def offer(pool, size, limit, distance, number):  # type: ignore[no-untyped-def]
 
 
 @_inlined
+def sift_up(heap, size, key):  # type: ignore[no-untyped-def]
+    """Put a key into a heap whose least key is first. Returns the new size."""
+    place = size
+    while place > 0:
+        above = (place - 1) >> 1
+        if heap[above] <= key:
+            break
+        heap[place] = heap[above]
+        place = above
+    heap[place] = key
+    return size + 1
+
+
+@_inlined
+def sift_down(heap, size, key):  # type: ignore[no-untyped-def]
+    """Put a key in place of the least of `size` keys."""
+    place, child = 0, 1
+    while child < size:
+        if child + 1 < size and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= key:
+            break
+        heap[place] = heap[child]
+        place, child = child, 2 * child + 1
+    heap[place] = key
+
+
+@_inlined
 def unpack(pool, size, numbers, distances):  # type: ignore[no-untyped-def]
     """Write out the keys of a pool, nearest first; what is behind them stays as it is."""
     for i in range(min(size, len(numbers))):

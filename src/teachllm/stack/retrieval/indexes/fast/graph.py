@@ -24,6 +24,8 @@ from teachllm.stack.retrieval.indexes.fast.distances import (
     one_distance,
     place_in,
     prefetch_row,
+    sift_down,
+    sift_up,
     unpack,
 )
 from teachllm.stack.retrieval.indexes.fast.vector_operations import prefetch
@@ -31,6 +33,8 @@ from teachllm.stack.tokenizer.fast.compiled import compiled
 
 NOBODY = -1
 FOLLOWED = np.int64(1)
+WIDE = 2048
+"""From how many nodes kept on a walk uses heaps: there the sorted pool is slower."""
 MARKS = 255  # walks that one byte can tell apart
 
 
@@ -49,6 +53,7 @@ class Room(NamedTuple):
     """What one thread writes on while it walks."""
 
     pool: np.ndarray  # int64 (ef,)
+    waiting: np.ndarray  # int64 (n,) for wide walks, or empty
     seen: np.ndarray  # uint8 (n,)
     mark: np.ndarray  # int64 (1,): the number of the last walk
     batch: np.ndarray  # int64 (2M + 4,) or more: nodes to compare with
@@ -87,15 +92,38 @@ def next_mark(room):  # type: ignore[no-untyped-def]
     return np.uint8(room.mark[0])
 
 
+@inlined
+def gather(graph, node, layer, mark, room):  # type: ignore[no-untyped-def]
+    """The linked nodes that this walk has not seen, into room.batch, whose last one is there three times more
+    for comparing by fours. Returns how many.
+    """
+    seen, batch, row_bytes = room.seen, room.batch, graph.row_bytes
+    links = links_of(graph, node, layer)
+    n = 0
+    for i in range(len(links)):
+        other = np.int64(links[i])
+        if other < 0:
+            break
+        if seen[other] != mark:
+            seen[other] = mark
+            batch[n] = other
+            if n < 4:
+                prefetch_row(graph.vectors + other * row_bytes, row_bytes)
+            n += 1
+    for i in range(n, n + 3):
+        batch[i] = batch[n - 1] if n > 0 else node
+    return n
+
+
 @called
 def walk(graph, layer, query, entry, entry_distance, limit, room):  # type: ignore[no-untyped-def]
     """`layered_graph.search_layer`: fills room.pool with the `limit` nearest keys, ascending; returns how
     many.
     """
-    pool, seen, batch = room.pool, room.seen, room.batch
+    pool, batch = room.pool, room.batch
     vectors, row_bytes = graph.vectors, graph.row_bytes
     mark = next_mark(room)
-    seen[entry] = mark
+    room.seen[entry] = mark
     pool[0] = key_of(entry_distance, entry)
     size, following, followed, compared = 1, 0, 0, 0
     while following < size:
@@ -104,24 +132,11 @@ def walk(graph, layer, query, entry, entry_distance, limit, room):  # type: igno
             room.trail[followed] = pool[following]
         followed += 1
         pool[following] |= FOLLOWED
-        links = links_of(graph, node, layer)
-        n = 0
-        for i in range(len(links)):
-            other = np.int64(links[i])
-            if other < 0:
-                break
-            if seen[other] != mark:
-                seen[other] = mark
-                batch[n] = other
-                if n < 4:
-                    prefetch_row(vectors + other * row_bytes, row_bytes)
-                n += 1
+        n = gather(graph, node, layer, mark, room)
         compared += n
         if following + 1 < size:  # the one that most likely comes next
             prefetch(links_of(graph, number_of(pool[following + 1]), layer).ctypes.data)
         nearest_new = size
-        for i in range(n, n + 3):
-            batch[i] = batch[n - 1] if n > 0 else node
         for i in range(0, n, 4):
             for j in range(i + 4, min(i + 8, n)):
                 prefetch_row(vectors + batch[j] * row_bytes, row_bytes)
@@ -158,6 +173,69 @@ def meet(pool, size, limit, nearest_new, distance, node):  # type: ignore[no-unt
 
 
 @called
+def walk_wide(graph, query, entry, entry_distance, limit, room):  # type: ignore[no-untyped-def]
+    """`walk` in layer 0 with two heaps in place of the sorted pool, most of which each insertion would move.
+
+    room.pool is a heap of negated keys, so that the farthest node found is first; room.waiting is one of the
+    nodes to follow, of which some may have left the pool.
+    """
+    pool, waiting, batch = room.pool, room.waiting, room.batch
+    vectors, row_bytes = graph.vectors, graph.row_bytes
+    mark = next_mark(room)
+    room.seen[entry] = mark
+    waiting[0] = key_of(entry_distance, entry)
+    pool[0] = -waiting[0]
+    size, n_waiting, followed, compared = 1, 1, 0, 0
+    while n_waiting > 0:
+        key = waiting[0]
+        if size == limit and key > -pool[0]:
+            break
+        n_waiting -= 1
+        sift_down(waiting, n_waiting, waiting[n_waiting])
+        followed += 1
+        n = gather(graph, number_of(key), 0, mark, room)
+        compared += n
+        prefetch(links_of(graph, number_of(waiting[0]), 0).ctypes.data)
+        for i in range(0, n, 4):
+            for j in range(i + 4, min(i + 8, n)):
+                prefetch_row(vectors + batch[j] * row_bytes, row_bytes)
+            a, b, c, d = batch[i], batch[i + 1], batch[i + 2], batch[i + 3]
+            s, t, u, v = four_distances(
+                query, vectors + a * row_bytes, vectors + b * row_bytes, vectors + c * row_bytes,
+                vectors + d * row_bytes, row_bytes, graph.squared,
+            )  # fmt: skip
+            size, n_waiting = meet_wide(pool, size, limit, waiting, n_waiting, s, a)
+            if i + 1 < n:
+                size, n_waiting = meet_wide(pool, size, limit, waiting, n_waiting, t, b)
+            if i + 2 < n:
+                size, n_waiting = meet_wide(pool, size, limit, waiting, n_waiting, u, c)
+            if i + 3 < n:
+                size, n_waiting = meet_wide(pool, size, limit, waiting, n_waiting, v, d)
+    room.counts[0] += followed
+    room.counts[1] += compared
+    for last in range(size - 1, 0, -1):  # heap sort
+        farthest = pool[0]
+        sift_down(pool, last, pool[last])
+        pool[last] = farthest
+    for i in range(size):
+        pool[i] = -pool[i]
+    return size
+
+
+@inlined
+def meet_wide(pool, size, limit, waiting, n_waiting, distance, node):  # type: ignore[no-untyped-def]
+    """`meet` for two heaps. Returns the sizes of both."""
+    key = key_of(distance, node)
+    if size < limit:
+        size = sift_up(pool, size, -key)
+    elif key > -pool[0]:
+        return size, n_waiting
+    else:
+        sift_down(pool, size, -key)
+    return size, sift_up(waiting, n_waiting, key)
+
+
+@called
 def descend(graph, query, entry, top, layer, room):  # type: ignore[no-untyped-def]
     """From the entry in layer `top` down to the nearest node of layer `layer` + 1: (node, distance)."""
     distance = one_distance(query, graph.vectors + entry * graph.row_bytes, graph.row_bytes, graph.squared)
@@ -173,5 +251,8 @@ def search_graph(graph, queries, n_queries, entry, top, limit, room, numbers, di
     for i in range(n_queries):
         query = queries + i * graph.row_bytes
         nearest, distance = descend(graph, query, entry, top, 0, room)
-        size = walk(graph, 0, query, nearest, distance, limit, room)
+        if limit < WIDE:
+            size = walk(graph, 0, query, nearest, distance, limit, room)
+        else:
+            size = walk_wide(graph, query, nearest, distance, limit, room)
         unpack(room.pool, size, numbers[i], distances[i])
