@@ -1,23 +1,22 @@
-"""The index in memory, and the order of what it finds: BM25 with fields."""
+"""What a typed query matches, and in which order: BM25F over the entries' terms, on the stack's index."""
 
 from __future__ import annotations
 
-import bisect
-import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import numpy as np
 
 from teachllm.school.search.entries import Entry
 from teachllm.school.search.terms import Term, Vocabulary, concept, is_concept
 from teachllm.school.search.words import Atom, atoms
+from teachllm.stack.retrieval.lexical.fields import Field, FieldedIndex
 
 MOST_CHARACTERS = 200
 MOST_ATOMS = 40
 """Of a query; what is beyond is not looked at."""
 
-# Field: weight, and how much its length counts against it.
-_FIELDS = {"title": (4.0, 0.3), "names": (2.5, 0.0), "text": (1.0, 0.6)}
+_FIELDS = {"title": Field(4.0, b=0.3), "names": Field(2.5, b=0.0), "text": Field(1.0, b=0.6)}
 _SATURATION = 1.2
 # Of two things that match as well, the place that explains it comes first.
 _KINDS = {"lesson": 1.0, "code": 0.75, "glossary": 0.7, "card": 0.65, "note": 0.9}
@@ -44,33 +43,17 @@ class Match:
     score: float
 
 
-@dataclass
+@dataclass(frozen=True)
 class Index:
-    """Read-only once it is built."""
-
     vocabulary: Vocabulary
     entries: list[Entry]
-    postings: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    known: list[str] = field(default_factory=list)
-    """All terms, sorted: those with a common beginning stand together."""
+    fielded: FieldedIndex
 
     @classmethod
     def build(cls, entries: Iterable[Entry], vocabulary: Vocabulary) -> Index:
-        index = cls(vocabulary, list(entries))
-        fields = [_fields_of(entry, vocabulary) for entry in index.entries]
-        mean = {
-            name: max(1.0, sum(len(one[name]) for one in fields) / max(1, len(fields))) for name in _FIELDS
-        }
-        for number, one in enumerate(fields):
-            counts: dict[str, float] = defaultdict(float)
-            for name, (weight, b) in _FIELDS.items():
-                length = 1 - b + b * len(one[name]) / mean[name]
-                for term in one[name]:
-                    counts[term] += weight / length
-            for term, count in counts.items():
-                index.postings.setdefault(term, []).append((number, count))
-        index.known = sorted(index.postings)
-        return index
+        listed = list(entries)
+        fields = [_fields_of(entry, vocabulary) for entry in listed]
+        return cls(vocabulary, listed, FieldedIndex(fields, _FIELDS, _SATURATION))
 
     def query(self, text: str) -> Query:
         """The last word may be unfinished: it stands for all words that begin so."""
@@ -96,33 +79,23 @@ class Index:
 
     def find(self, query: Query) -> list[Match]:
         """Best first."""
-        scores: dict[int, float] = defaultdict(float)
-        covered: dict[int, set[int]] = defaultdict(set)
+        scores = np.zeros(len(self.entries))
+        covered = np.zeros((len(query.atoms), len(self.entries)), dtype=bool)
         for term, ways in zip(query.terms, query.alternatives, strict=True):
-            best: dict[int, float] = {}
-            for text, weight in ways.items():
-                postings = self.postings.get(text, ())
-                rarity = math.log(1 + (len(self.entries) - len(postings) + 0.5) / (len(postings) + 0.5))
-                for number, count in postings:
-                    score = weight * rarity * count / (count + _SATURATION)
-                    best[number] = max(best.get(number, 0.0), score)
-            for number, score in best.items():
-                scores[number] += score
-                covered[number].update(range(term.first, term.last + 1))
-        found = []
-        for number, score in scores.items():
-            share = len(covered[number]) / max(1, len(query.atoms))
-            if share >= _LEAST_COVERED:
-                entry = self.entries[number]
-                found.append(Match(entry, score * share**2 * _KINDS[entry.kind] * entry.weight))
-        return sorted(found, key=lambda match: -match.score)
+            found = self.fielded.best_of(ways)
+            scores += found
+            covered[term.first : term.last + 1] |= found > 0
+        shares = covered.mean(axis=0) if len(covered) else scores
+        matches = []
+        for number in np.flatnonzero((scores > 0) & (shares >= _LEAST_COVERED)):
+            entry, share = self.entries[number], float(shares[number])
+            matches.append(Match(entry, float(scores[number]) * share**2 * _KINDS[entry.kind] * entry.weight))
+        return sorted(matches, key=lambda match: -match.score)
 
     def _beginning_with(self, typed: str) -> dict[str, float]:
         if len(typed) < 2 and typed.isascii():
             return {}  # half of all words
-        start = bisect.bisect_left(self.known, typed)
-        end = bisect.bisect_left(self.known, typed + "\U0010ffff", lo=start)
-        return dict.fromkeys(self.known[start : min(end, start + _MOST_BEGINNINGS)], _BEGINNING)
+        return dict.fromkeys(self.fielded.beginning_with(typed, _MOST_BEGINNINGS), _BEGINNING)
 
 
 def _fields_of(entry: Entry, vocabulary: Vocabulary) -> dict[str, list[str]]:
