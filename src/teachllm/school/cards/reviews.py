@@ -120,6 +120,11 @@ class Reviews:
         cards = cards_of(load_course().lesson(lesson))
         return self._states(cards, lesson, now)
 
+    def memories(self) -> dict[str, Memory]:
+        """What FSRS knows of each card that is being learned, by its id."""
+        with self._store.database.reading() as connection:
+            return {row.id: _memory(row) for row in connection.execute(select(tables.cards))}
+
     def all_cards(self, now: datetime | None = None) -> list[CardState]:
         """Those of every lesson that is there, then the learner's own."""
         cards = [card for lesson in load_course().available() for card in cards_known(lesson)]

@@ -49,15 +49,7 @@ class Memory:
 
 def after(card_id: str, memory: Memory, rating: int, now: datetime) -> Memory:
     """The card's memory after an answer at ``now``; ``rating`` is one of :data:`RATINGS`."""
-    card = fsrs.Card(
-        card_id=0,
-        state=fsrs.State(memory.state),
-        step=memory.step,
-        stability=memory.stability,
-        difficulty=memory.difficulty,
-        due=memory.due,
-        last_review=memory.last_review,
-    )
+    card = _fsrs_card(memory)
     # FSRS draws its fuzz from the global generator.
     with _global_random:
         kept = random.getstate()
@@ -75,6 +67,23 @@ def after(card_id: str, memory: Memory, rating: int, now: datetime) -> Memory:
         last_review=answered.last_review,
         reviews=memory.reviews + 1,
         lapses=memory.lapses + (memory.kind == "review" and rating == RATINGS[0]),
+    )
+
+
+def retrievability(memory: Memory, now: datetime) -> float:
+    """The probability to recall the card at ``now``, by whole days since its last answer; 0 without one."""
+    return _scheduler.get_card_retrievability(_fsrs_card(memory), now.astimezone(UTC))
+
+
+def _fsrs_card(memory: Memory) -> fsrs.Card:
+    return fsrs.Card(
+        card_id=0,
+        state=fsrs.State(memory.state),
+        step=memory.step,
+        stability=memory.stability,
+        difficulty=memory.difficulty,
+        due=memory.due,
+        last_review=memory.last_review,
     )
 
 
