@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
 from teachllm.school.exercise import Exercise, exercise
 from teachllm.school.language import Both
@@ -63,7 +62,7 @@ async def submit(studio: TheStudio, lang: TheLang, lesson_id: str, solution: Sou
             studio.store.save_submission(lesson_id, solution.source, verdict)
         return verdict.to_json(lang)
 
-    return await run_in_threadpool(grade)
+    return await studio.submissions.waiting(grade)
 
 
 @router.post("/cancel")
