@@ -26,7 +26,6 @@ def test_seven(implementation):
 """
 RIGHT = "def number(value):\n    return 7\n"
 UNWRITTEN = "def number(value):\n    raise NotImplementedError\n"
-LONGEST_WAIT = 10.0  # seconds; a page that waited for the gradings would come after the last of them
 
 
 def test_fifty_at_once(running_studio: Any, wait_until: Any, tmp_path: Path, monkeypatch: Any) -> None:
@@ -45,7 +44,7 @@ def test_fifty_at_once(running_studio: Any, wait_until: Any, tmp_path: Path, mon
         bad = hostile("number", "0", tmp_path / "home/teachllm.db")
         outcome = submit_at_once(studio.client, "1.1", RIGHT, UNWRITTEN, bad)
         assert not outcome.wrong
-        assert max(outcome.page_seconds) < LONGEST_WAIT
+        assert outcome.early_pages > 20, "pages wait for verdicts"
         wait_until(lambda: len(psutil.Process().children(recursive=True)) <= before, 30)
         with studio.client() as page:
             kept = page.get("/api/exercise/1.1").json()
