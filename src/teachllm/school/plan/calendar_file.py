@@ -37,8 +37,7 @@ class Sitting:
 
 
 def sittings(plan: Plan, zone: tzinfo | None) -> list[Sitting]:
-    """Past ones too, one after the other from the hour at which a day begins, by the clocks of ``zone`` or this
-    computer's."""
+    """Past ones too, one after the other from the hour at which a day begins (in ``zone``, or here)."""
     found: list[Sitting] = []
     numbers: Counter[str] = Counter()
     items = [*(past.item for past in plan.past), *plan.items]

@@ -36,6 +36,11 @@ class State:
     def today(self) -> date:
         return self.plan.day
 
+    @property
+    def end(self) -> date | None:
+        """The last day with a lesson."""
+        return max((item.day for item in self.plan.items if item.kind == "lesson"), default=None)
+
     def is_done(self, item: Item) -> bool:
         return self.evidence.has_done(item, self.today)
 
@@ -65,11 +70,20 @@ class Planner:
         """The plan that was there could not be read; it is kept aside until a new one is made."""
         return was_set_aside(self._store)
 
-    def current(self) -> State | None:
-        """The plan, planned again if a new day has come; ``None`` if there is none."""
+    def plan(self) -> Plan | None:
+        """Planned again if a new day has come; ``None`` if there is none."""
         with _one_at_a_time:
-            plan = self._load()
+            return self._load()
+
+    def current(self) -> State | None:
+        """The same, with how it stands."""
+        plan = self.plan()
         return self._state(plan) if plan else None
+
+    def preview(self, wish: Wish) -> State:
+        """What a plan would be; nothing is kept. Raises :class:`PlanError`."""
+        plan = new_plan("0" * 12, wish, self._course, self.evidence, self._now, self.today)
+        return self._state(plan)
 
     def make(self, wish: Wish) -> State:
         """A plan where there was none, or another wish for the one that is there."""
@@ -88,13 +102,12 @@ class Planner:
         return self._change(lambda plan: pushed(plan, self._course, self.evidence, self._now))
 
     def leave_out(self, lessons: tuple[str, ...]) -> State:
-        def without(plan: Plan) -> Plan:
-            left_out = tuple(dict.fromkeys((*plan.wish.left_out, *lessons)))
-            return changed(
-                plan, replace(plan.wish, left_out=left_out), self._course, self.evidence, self._now
+        """These, and no others; what they are needed for goes on without them."""
+        return self._change(
+            lambda plan: changed(
+                plan, replace(plan.wish, left_out=lessons), self._course, self.evidence, self._now
             )
-
-        return self._change(without)
+        )
 
     def undo(self) -> State:
         return self._change(lambda plan: undone(plan, self._course, self.evidence, self._now))

@@ -44,6 +44,8 @@ def title(item: Item, course: Course) -> Both:
 
 def todo(items: Sequence[Item]) -> Both:
     """What is done with one lesson, in one sitting: ``read (a part), move the figures``."""
+    if len(items) > 3 and all(item.is_whole for item in items):
+        return Both(f"整课，{len(items)} 件事", f"the whole lesson, {len(items)} things")
     doing = [_doing(item) for item in items]
     return Both("、".join(one.zh for one in doing), ", ".join(one.en for one in doing))
 
