@@ -7,13 +7,10 @@ those that are gone come as cancelled.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from icalendar import Calendar, Event
 
@@ -72,9 +69,9 @@ def calendar_file(
 ) -> tuple[bytes, dict[str, date]]:
     """The file, and the sittings that a calendar knows then, to be kept as :attr:`Plan.exported`.
 
-    Times are in ``zone``, by default this computer's; if it has no name they are in UTC, which is as right.
+    Days begin by the clocks of ``zone``, by default this computer's. The file's times are in UTC: no sitting
+    repeats, so UTC says all, and nobody has to read a table of time zones.
     """
-    zone = zone or local_zone()
     calendar = Calendar()
     calendar.add("prodid", "-//TeachLLM//study plan//EN")
     calendar.add("version", "2.0")
@@ -83,20 +80,19 @@ def calendar_file(
     now = sittings(plan, zone)
     known = {sitting.key: sitting.begins.astimezone(zone).date() for sitting in now}
     for sitting in now:
-        calendar.add_component(_event(plan, sitting, course, lang, zone or UTC))
+        calendar.add_component(_event(plan, sitting, course, lang))
     for key, day in plan.exported.items():
         if key not in known:
             calendar.add_component(_cancelled(plan, key, day, lang))
-    calendar.add_missing_timezones()
     return calendar.to_ical(), plan.exported | known
 
 
-def _event(plan: Plan, sitting: Sitting, course: Course, lang: Lang, zone: tzinfo) -> Event:
+def _event(plan: Plan, sitting: Sitting, course: Course, lang: Lang) -> Event:
     first = sitting.items[0]
     event = Event()
     _add_identity(event, plan, sitting.key)
-    event.add("dtstart", sitting.begins.astimezone(zone))
-    event.add("dtend", sitting.ends.astimezone(zone))
+    event.add("dtstart", sitting.begins)
+    event.add("dtend", sitting.ends)
     event.add("status", "CONFIRMED")
     if first.lesson is None:
         event.add("summary", words.what(first, course).get(lang))
@@ -123,17 +119,3 @@ def _add_identity(event: Event, plan: Plan, key: str) -> None:
     event.add("sequence", plan.revision)
     event.add("dtstamp", plan.changed.astimezone(UTC))
     event.add("last-modified", plan.changed.astimezone(UTC))
-
-
-def local_zone() -> ZoneInfo | None:
-    """This computer's time zone by the name under which calendars know its rules; ``None`` if it has none."""
-    names = [os.environ.get("TZ", "").removeprefix(":")]
-    link = Path("/etc/localtime")
-    if link.is_symlink():
-        names.append(str(link.resolve()).partition("zoneinfo/")[2])
-    for name in names:
-        try:
-            return ZoneInfo(name)
-        except (KeyError, ValueError, OSError):  # no name, or a rule such as EST5EDT,M3.2.0
-            continue
-    return None
