@@ -21,6 +21,9 @@ COMMANDS = {
     "check": ("teachllm.school.check_command:check", "Grade your solution of a lesson's exercise."),
     "review": ("teachllm.school.review_command:review", "Answer the cards that are due."),
     "progress": ("teachllm.school.progress_command:progress", "Show how far you are."),
+    "plan": ("teachllm.school.plan_command:plan", "Show what the study plan has for today."),
+    "export": ("teachllm.school.transfer.command:export_command", "Write your data into one file."),
+    "import": ("teachllm.school.transfer.command:import_command", "Merge such a file with your data."),
     "search": ("teachllm.school.search_command:search", "Find a place in the lessons."),
     "chat": ("teachllm.stack.inference.command:chat", "Talk to the local model."),
     "generate": (

@@ -255,7 +255,7 @@ class Reviews:
             last = connection.execute(statement.with_for_update()).first()
             if last is None:
                 return None
-            before = asdict(_of_json(last.before)) | {"suspended": False, "buried_until": None}
+            before = asdict(memory_of_json(last.before)) | {"suspended": False, "buried_until": None}
             connection.execute(update(tables.cards).where(tables.cards.c.id == last.card).values(before))
             connection.execute(update(log).where(log.c.id == last.id).values(undone=True))
             return last.card
@@ -382,7 +382,7 @@ def _to_json(memory: Memory) -> dict[str, Any]:
     }
 
 
-def _of_json(kept: dict[str, Any]) -> Memory:
+def memory_of_json(kept: dict[str, Any]) -> Memory:
     last = kept["last_review"]
     return Memory(
         **kept

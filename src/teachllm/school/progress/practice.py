@@ -134,7 +134,7 @@ class Practice:
         statement = (
             select(made.c.id, made.c.lesson, made.c.source, made.c.verdict, made.c.created)
             .where(made.c.lesson == lesson)
-            .order_by(made.c.id.desc())
+            .order_by(made.c.created.desc(), made.c.id.desc())
             .limit(limit)
         )
         with self.database.reading() as connection:
@@ -149,7 +149,7 @@ class Practice:
         statement = (
             select(made.c.source)
             .where(made.c.lesson == lesson, made.c.passed)
-            .order_by(made.c.id.desc())
+            .order_by(made.c.created.desc(), made.c.id.desc())
             .limit(1)
         )
         with self.database.reading() as connection:

@@ -59,7 +59,7 @@ class Settings:
     def save_settings(self, **values: Any) -> None:
         """All or none: raises :class:`SettingError` for an unknown name or a value that it does not take."""
         for name, value in values.items():
-            _check(name, value)
+            check_setting(name, value)
         with self.database.writing() as connection:
             for name, value in values.items():
                 put(connection, tables.settings, name=name, value=value)
@@ -73,7 +73,8 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check(name: str, value: Any) -> None:
+def check_setting(name: str, value: Any) -> None:
+    """Raises :class:`SettingError`."""
     _check_name(name)
     if name in _CHOICES:
         # 1 == True: the type counts too
