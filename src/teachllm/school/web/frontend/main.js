@@ -7,6 +7,7 @@ import { renderMath } from "./src/reading/math.js";
 import { enableTerms } from "./src/reading/terms.js";
 import { trackReading } from "./src/reading/tracker.js";
 import { enableLanguage } from "./src/shell/language.js";
+import { enableMenus } from "./src/shell/menus.js";
 import { enablePhoneBar } from "./src/shell/phone.js";
 import { enableSearch } from "./src/shell/search.js";
 import { enableSettings } from "./src/shell/settings.js";
@@ -15,6 +16,7 @@ import { enableTheme } from "./src/shell/theme.js";
 
 setLanguage(document.documentElement.lang);
 enableTheme();
+enableMenus();
 enableSearch();
 enableCopying();
 enableTerms();
