@@ -44,17 +44,12 @@ class Archive:
 
 
 def write_archive(store: Store, target: Path, *, replace: bool = False) -> Archive:
-    """All tables at one moment into a new file, which is there whole or not at all.
+    """The learner's data into a new file, which is there whole or not at all.
 
     Keys of endpoints are not in the database, so they are not in the file either.
     Raises :class:`ArchiveError` if the file is there already (unless ``replace``) or cannot be written.
     """
-    with store.database.reading() as connection:
-        rows: Rows = {
-            table.name: [dict(row._mapping) for row in connection.execute(select(table))]
-            for table in tables.metadata.sorted_tables
-        }
-    archive = Archive(rows, datetime.now(UTC))
+    archive = read_rows(store)
     if target.exists() and not replace:
         raise ArchiveError(
             Both(
@@ -83,6 +78,16 @@ def write_archive(store: Store, target: Path, *, replace: bool = False) -> Archi
             )
         ) from None
     return archive
+
+
+def read_rows(store: Store) -> Archive:
+    """All tables at one moment."""
+    with store.database.reading() as connection:
+        rows: Rows = {
+            table.name: [dict(row._mapping) for row in connection.execute(select(table))]
+            for table in tables.metadata.sorted_tables
+        }
+    return Archive(rows, datetime.now(UTC))
 
 
 def pack(archive: Archive) -> bytes:

@@ -133,6 +133,11 @@ def import_archive(store: Store, archive: Archive, *, replace: bool = False, dry
     return merged
 
 
+def backups() -> list[Path]:
+    """What earlier imports kept of the data before them, the oldest first."""
+    return sorted((learner_home() / "backups").glob("before-import-*.teachllm"))
+
+
 def _back_up(store: Store) -> Path:
     folder = learner_home() / "backups"
     folder.mkdir(mode=0o700, exist_ok=True)

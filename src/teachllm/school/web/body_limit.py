@@ -7,6 +7,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_BYTES = 1_000_000
+LONGER = {"/api/transfer/import": 64_000_000}
+"""Requests that carry a file."""
 
 
 class BodyLimit:
@@ -21,17 +23,17 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")
-        received = 0
+        received, most = 0, LONGER.get(scope["path"], self.most)
 
         async def counted() -> Message:
             nonlocal received
             # Raised where the application reads, so that its error handler answers.
-            if not announced.isdecimal() or int(announced) > self.most:
+            if not announced.isdecimal() or int(announced) > most:
                 raise HTTPException(413)
             message = await receive()
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
-                if received > self.most:
+                if received > most:
                     raise HTTPException(413)
             return message
 

@@ -71,6 +71,10 @@ class StudioModel:
         model = self._loaded()
         return model.load() if isinstance(model, LocalChatModel) else None
 
+    def connected(self) -> ChatModel | None:
+        """A model that was put in place of the local one, which is too small to judge answers."""
+        return self._loaded() if self._load is not None else None
+
     def fetch(self) -> EventLog:
         """Fetches the model's file, or joins the fetch that is going on. It goes on when nobody watches."""
         with self._lock:

@@ -12,10 +12,12 @@ from starlette.responses import JSONResponse, Response
 from teachllm.school.cards import AlreadyAnswered, UnknownCard, UnknownRating, UnsuitableCard
 from teachllm.school.course import UnknownLesson
 from teachllm.school.figures import ControlError
+from teachllm.school.interview import InterviewOver, TooFewQuestions, UnknownInterview
 from teachllm.school.language import Both, Lang
 from teachllm.school.problem import CourseFileError
 from teachllm.school.progress import SettingError, StoreError, UnknownThread
 from teachllm.school.runner import RunnerError
+from teachllm.school.transfer import ArchiveError
 from teachllm.school.web.runs_folder import UnknownRun
 from teachllm.school.web.studio import Studio, browser_language
 
@@ -103,9 +105,13 @@ def _on_course_error(request: Request, error: Exception) -> Response:
 
 
 _STORE_STATUS: dict[type[StoreError], int] = {
+    ArchiveError: 422,
     SettingError: 422,
     UnknownRating: 422,
     UnsuitableCard: 422,
+    TooFewQuestions: 422,
+    UnknownInterview: 404,
+    InterviewOver: 409,
     UnknownCard: 404,
     UnknownThread: 404,
     AlreadyAnswered: 409,

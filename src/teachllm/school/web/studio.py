@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from teachllm.school import search
 from teachllm.school.course import Course, load_course
+from teachllm.school.interview.grading import Grader
 from teachllm.school.language import LANGUAGES, Lang, as_lang
 from teachllm.school.lesson import render
 from teachllm.school.problem import CourseFileError
@@ -39,6 +40,7 @@ class Studio:
     labs: LabRuns
     runs: RunsFolder
     engine: StudioEngine
+    grader: Grader = field(default_factory=Grader)
     drawing: Drawing = field(default_factory=Drawing)
     submissions: Submissions = field(default_factory=Submissions)
 

@@ -10,15 +10,34 @@ from teachllm.school.web.api import (
     engine,
     exercises,
     figures,
+    interviews,
     labs,
     model,
     notes,
+    plan,
     progress,
     runs,
     search,
     settings,
+    transfer,
 )
 
 router = APIRouter()
-for part in (progress, notes, figures, labs, exercises, cards, settings, search, model, chat, runs, engine):
+for part in (
+    progress,
+    notes,
+    figures,
+    labs,
+    exercises,
+    cards,
+    interviews,
+    plan,
+    settings,
+    transfer,
+    search,
+    model,
+    chat,
+    runs,
+    engine,
+):
     router.include_router(part.router)

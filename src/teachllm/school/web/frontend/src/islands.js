@@ -14,6 +14,8 @@ const KINDS = {
   runs: () => import("./runs/list.js"),
   run: () => import("./runs/run.js"),
   engine: () => import("./engine/engine.js"),
+  plan: () => import("./plan/plan.js"),
+  transfer: () => import("./shell/transfer.js"),
   notes: () => import("./reading/notes-page.js"),
 };
 

@@ -317,6 +317,14 @@ export const STRINGS = {
   "runs.value": ["成绩", "score"],
   "runs.items": ["题数", "items"],
 
+  "transfer.choose": ["导入一个文件", "Import a file"],
+  "transfer.nothing": ["文件里的东西这里都有了。", "All that the file has is here already."],
+  "transfer.would": ["合并会改动：", "Merging would change:"],
+  "transfer.line": ["{name}：新增 {added}，更新 {changed}", "{name}: {added} new, {changed} updated"],
+  "transfer.merge": ["合并", "Merge"],
+  "transfer.merged": ["合并好了。", "Merged."],
+  "transfer.undone": ["已恢复到合并之前。", "Everything is as it was before."],
+
   "settings.saved": ["已保存", "Saved"],
   "settings.failed": ["没有保存：{message}", "Not saved: {message}"],
 
