@@ -26,6 +26,7 @@ PAGES = {
     "planned": "/lesson/1.2",
     "review": "/review",
     "search": "/search?q=softmax",
+    "plan": "/plan",
     "notes": "/notes",
     "chat": "/chat",
     "runs": "/runs",

@@ -150,6 +150,17 @@ def test_a_goal_that_does_not_fit_says_what_to_drop_and_then_fits(course: Course
     assert verdict.drop[0].startswith("13."), "what is learned as needed goes first"
 
 
+def test_nothing_is_dropped_that_a_kept_lesson_needs(course: Course) -> None:
+    for days in range(14, 34, 2):  # 2.3 is easier than 2.2, which it needs
+        wish = Wish(
+            "steady", MONDAY, "chapters", (2,), until=MONDAY + timedelta(days=days), weekdays=(120,) * 7
+        )
+        work = work_for(wish, course)
+        verdict = fit(wish, work, MONDAY, schedule(wish, work, MONDAY), course)
+        kept = set(goal_of(replace(wish, left_out=verdict.drop), course).lessons)
+        assert all(set(course.lessons[one].prerequisites) <= kept for one in kept)
+
+
 def test_reviews_follow_fsrs_and_take_their_time_from_the_day(course: Course) -> None:
     steps = after_learning()
     assert steps[0] >= 1

@@ -33,6 +33,7 @@ KINDS = {
     "planned": "/lesson/1.2",
     "review": "/review",
     "search": "/search?q=softmax",
+    "plan": "/plan",
     "notes": "/notes",
     "chat": "/chat",
     "runs": "/runs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request
 from starlette.background import BackgroundTask
@@ -13,8 +14,13 @@ from starlette.responses import RedirectResponse, Response
 from teachllm.school.course import Chapter, Course, Lesson
 from teachllm.school.language import Both, Lang
 from teachllm.school.lesson import LessonError, render
+from teachllm.school.mastery import Mastery, mastery_of_all
+from teachllm.school.plan import Planner
+from teachllm.school.plan.words import duration
 from teachllm.school.web.pages import learner
 from teachllm.school.web.pages.frame import page, without_choices
+from teachllm.school.web.pages.plan import Entry, today_entries
+from teachllm.school.web.pages.rings import Ring, mark_of, ring_of, state_of
 from teachllm.school.web.pages.things import THINGS, Six
 from teachllm.school.web.studio import studio_of
 
@@ -34,16 +40,20 @@ def home_page(request: Request) -> Response:
         return RedirectResponse("/welcome", status_code=303)
     course = studio.course
     six = learner.six_of_all(studio.store, course)
+    masteries = mastery_of_all(studio.store, course, datetime.now(UTC))
     going_on = _going_on(course, six, learner.last_place(studio.store, course))
     lang = studio.language(request)
+    today = today_entries(Planner(studio.store, course), course)
     response = page(
         request,
         "home",
         title="TeachLLM",
         course=course,
-        chapters=[_chapter(chapter, six, going_on.lesson) for chapter in course.chapters],
+        chapters=[_chapter(chapter, masteries, going_on.lesson) for chapter in course.chapters],
         going_on=going_on,
-        steps=_steps(course, six, going_on, studio.store.due_count()),
+        steps=_steps(course, six, going_on, studio.store.due_count()) if today is None else _planned(today),
+        has_plan=today is not None,
+        legend=LEGEND,
         next_due=learner.next_due(studio.store).get(lang),
     )
     # The first page of a lesson loads PyTorch and computes its figures, which takes seconds: begin once this
@@ -147,6 +157,16 @@ def _steps(course: Course, six: dict[str, Six], going_on: GoingOn, due: int) -> 
     return steps
 
 
+def _planned(today: list[Entry]) -> list[Step]:
+    """What the study plan has for today."""
+    steps = []
+    for entry in today:
+        todo = Both(f"：{entry.todo.zh}", f": {entry.todo.en}") if entry.todo else Both("", "")
+        text = Both(f"{entry.title.zh}{todo.zh}", f"{entry.title.en}{todo.en}")
+        steps.append(Step(text, duration(entry.minutes), entry.address))
+    return steps
+
+
 def _hours(hours: float) -> Both:
     shown = f"{hours:.1f}".removesuffix(".0")
     return Both(f"约 {shown} 小时", f"about {shown} h")
@@ -164,7 +184,7 @@ class LessonOnMap:
     lesson: Lesson
     number: int
     state: str
-    arcs: str
+    ring: Ring | None
     mark: Both
     facts: Both
     label: Both
@@ -177,25 +197,19 @@ class ChapterOnMap:
     open: bool
 
 
-def _chapter(chapter: Chapter, six: dict[str, Six], now: Lesson) -> ChapterOnMap:
-    lessons = [_on_map(lesson, number, six[lesson.id]) for number, lesson in enumerate(chapter.lessons, 1)]
+def _chapter(chapter: Chapter, masteries: dict[str, Mastery], now: Lesson) -> ChapterOnMap:
+    lessons = [
+        _on_map(lesson, number, masteries[lesson.id]) for number, lesson in enumerate(chapter.lessons, 1)
+    ]
     return ChapterOnMap(chapter, lessons, open=now.chapter == chapter.number)
 
 
-def _on_map(lesson: Lesson, number: int, six: Six) -> LessonOnMap:
-    done = sum(six.shares.get(thing.name, 0) >= 0.999 for thing in THINGS)
-    if not lesson.available:
-        state, mark = "planned", Both("计划中", "planned")
-    elif done == len(THINGS):
-        state, mark = "available mastered", Both("学完了", "done")
-    elif six.begun:
-        state, mark = "available", Both(f"{done} / 6", f"{done} of 6")
-    else:
-        state, mark = "available", Both("可以学", "ready")
+def _on_map(lesson: Lesson, number: int, mastery: Mastery) -> LessonOnMap:
+    mark = mark_of(lesson, mastery)
     hours = _hours(lesson.hours)
     facts = Both(
         f"{hours.zh} · {'★' * lesson.difficulty} · {lesson.priority.zh} · {mark.zh}",
         f"{hours.en} · {'★' * lesson.difficulty} · {lesson.priority.en} · {mark.en}",
     )
     label = Both(f"{lesson.id} {lesson.title.zh}，{mark.zh}", f"{lesson.id} {lesson.title.en}, {mark.en}")
-    return LessonOnMap(lesson, number, state, six.arcs if lesson.available else "", mark, facts, label)
+    return LessonOnMap(lesson, number, state_of(lesson, mastery), ring_of(mastery), mark, facts, label)
