@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from teachllm.stack.retrieval.hits import NO_DOCUMENT, Hits
-from teachllm.stack.retrieval.pieces import best_piece, cut_into_pieces
+from teachllm.stack.retrieval.pieces import best_piece, cut_between_sentences, cut_into_pieces
 
 
 def test_pieces_hold_every_word_once() -> None:
@@ -15,6 +15,20 @@ def test_pieces_hold_every_word_once() -> None:
     assert cut_into_pieces("", 3) == [""]
     with pytest.raises(ValueError, match="at least one"):
         cut_into_pieces("a", 0)
+
+
+def test_sentences_stay_whole() -> None:
+    text = "One is short. Here are four words. And these are five words. Last one!\nEnd"
+    assert cut_between_sentences(text, 8) == [
+        "One is short. Here are four words.",
+        "And these are five words. Last one! End",
+    ]
+    assert cut_between_sentences(text, 10)[1].startswith("Here are four words. And these are")
+    assert cut_between_sentences("一二三。四五六七！八九", 10) == ["一二三。 四五六七！", "四五六七！ 八九"]
+    assert cut_between_sentences("far too long a sentence", 2) == ["far too long a sentence"]
+    assert cut_between_sentences("", 2) == [""]
+    with pytest.raises(ValueError, match="at least one"):
+        cut_between_sentences("a", 0)
 
 
 def test_a_document_has_the_score_of_its_best_piece() -> None:

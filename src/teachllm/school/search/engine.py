@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -16,7 +16,10 @@ from teachllm.school.course import Course, load_course
 from teachllm.school.language import Lang
 from teachllm.school.progress.reading import Note
 from teachllm.school.search.entries import Entry, Kind, texts, titles
+from teachllm.school.search.hybrid import with_sections
 from teachllm.school.search.index import Index, Match, Query
+from teachllm.school.search.meaning import Meaning, find_meaning
+from teachllm.school.search.sections import Sections
 from teachllm.school.search.segment import words_in
 from teachllm.school.search.snippet import Snippet, snippet
 from teachllm.school.search.terms import Vocabulary, runs
@@ -44,9 +47,6 @@ class Hit:
     anchor: str | None
     snippet: Snippet
     score: float
-    text: str
-    section: str | None
-    symbol: str | None
 
     @property
     def address(self) -> str:
@@ -82,30 +82,55 @@ def search_whole(query: str, lang: Lang, *, limit: int = 20, notes: Sequence[Not
 
 
 def warm_up() -> None:
-    """Begins to make the index, and returns at once."""
-    _engine.begin(load_course())
+    """Begins to make the index, then the vectors, and returns at once."""
+    _engine.warm_up(load_course())
+
+
+def library(patience: float = PATIENCE) -> Library:
+    """What is there to search in. Waits so long for the lessons' texts, never for vectors."""
+    return _engine.current(patience)
+
+
+@dataclass(frozen=True)
+class Library:
+    """What a search reads; replaced as a whole. ``meaning``: None until there are vectors."""
+
+    index: Index
+    sections: Sections
+    meaning: Meaning | None = None
 
 
 class _Engine:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._index: Index | None = None
+        self._library: Library | None = None
         self._is_whole = False
-        self._course: Path | None = None
+        self._stamp: _Stamp | None = None
         self._wanted: _Stamp | None = None
         """Of the newest index that is made or being made."""
         self._looked = 0.0
+        self._embeds = False
+        self._embedding = threading.Lock()
 
     def search(
         self, query: str, lang: Lang, limit: int, notes: Sequence[Note], patience: float = PATIENCE
     ) -> list[Hit]:
         if not query.strip():
             return []
-        index = self._current(patience)
-        asked = index.query(query)
-        matches = index.find(asked) + _among_notes(notes, query, lang, index.vocabulary)
-        return [_hit(match, asked, index) for match in _one_a_place(matches, lang)[:limit]]
+        library = self.current(patience)
+        typed = library.index.query(query)
+        matches = library.index.find(typed) + _among_notes(notes, query, lang, library.index.vocabulary)
+        matches = with_sections(_one_a_place(matches, lang), library.sections, library.meaning, typed, lang)
+        return [_hit(match, typed, library.index) for match in matches[:limit]]
+
+    def warm_up(self, course: Course) -> None:
+        with self._lock:
+            is_late = self._is_whole and not self._embeds
+            self._embeds = True
+        self.begin(course)
+        if is_late:
+            threading.Thread(target=self._embed, name="search-meaning", daemon=True).start()
 
     def begin(self, course: Course) -> None:
         stamp = _stamp(course)
@@ -116,15 +141,20 @@ class _Engine:
             self._wanted = stamp
         threading.Thread(target=self._make, args=(course, stamp), name="search-index", daemon=True).start()
 
-    def _current(self, patience: float) -> Index:
+    def current(self, patience: float) -> Library:
         course = load_course()
-        if self._index is None or self._course != course.folder or self._is_time():
+        if self._library is None or self._course != course.folder or self._is_time():
             self.begin(course)
         with self._changed:
             self._changed.wait_for(lambda: self._is_whole and self._course == course.folder, patience)
-            if self._index is not None and self._course == course.folder:
-                return self._index
-        return Index.build(titles(course), Vocabulary.of(course.glossary))
+            if self._library is not None and self._course == course.folder:
+                return self._library
+        index = Index.build(titles(course), Vocabulary.of(course.glossary))
+        return Library(index, Sections(index))
+
+    @property
+    def _course(self) -> Path | None:
+        return self._stamp[0] if self._stamp is not None else None
 
     def _is_time(self) -> bool:
         return time.monotonic() - self._looked > _LOOK_AGAIN
@@ -134,12 +164,14 @@ class _Engine:
         try:
             names = Vocabulary.of(course.glossary)
             entries = list(titles(course))
-            if self._index is None:
+            if self._library is None:
                 self._publish(Index.build(entries, names), stamp, is_whole=False)
             entries = _without_double_titles([*entries, *texts(course)])
             self._publish(Index.build(entries, names), stamp)
             han = (run for entry in entries for _, run in runs(atoms(f"{entry.title}\n{entry.text}")))
             self._publish(Index.build(entries, Vocabulary(names.names, words_in(han))), stamp)
+            if self._embeds:
+                self._embed()
         except Exception:
             log.exception("the search index could not be made")
             with self._changed:
@@ -149,8 +181,23 @@ class _Engine:
     def _publish(self, index: Index, stamp: _Stamp, *, is_whole: bool = True) -> None:
         with self._changed:
             if self._wanted == stamp:  # else the files have changed again, and a later thread is at it
-                self._index, self._course, self._is_whole = index, stamp[0], is_whole
+                self._library, self._stamp, self._is_whole = Library(index, Sections(index)), stamp, is_whole
                 self._changed.notify_all()
+
+    def _embed(self) -> None:
+        """Vectors for the index that is there, unless it has them."""
+        with self._embedding:
+            library, stamp = self._library, self._stamp
+            if library is None or library.meaning is not None:
+                return
+            try:
+                meaning = find_meaning(library.index.entries, lambda: self._wanted == stamp)
+            except Exception:
+                log.exception("the course could not be embedded; search goes by words alone")
+                return
+            with self._changed:
+                if self._library is not None and self._stamp == stamp == self._wanted:
+                    self._library = replace(self._library, meaning=meaning)
 
 
 _engine = _Engine()
@@ -215,6 +262,9 @@ def _one_a_place(matches: list[Match], lang: Lang) -> list[Match]:
 def _hit(match: Match, query: Query, index: Index) -> Hit:
     entry = match.entry
     wanted = {text for ways in query.alternatives for text in ways}
+    parts = snippet(entry.text, wanted, index.vocabulary, entry.lang)
+    if match.nearest and not any(is_match for _, is_match in parts):
+        parts = snippet(match.nearest, wanted, index.vocabulary, entry.lang)
     return Hit(
         kind=entry.kind,
         lang=entry.lang,
@@ -222,9 +272,6 @@ def _hit(match: Match, query: Query, index: Index) -> Hit:
         section_title=entry.section_title,
         lesson_id=entry.lesson_id,
         anchor=entry.anchor,
-        snippet=snippet(entry.text, wanted, index.vocabulary, entry.lang),
+        snippet=parts,
         score=match.score,
-        text=entry.text,
-        section=entry.section,
-        symbol=entry.symbol,
     )

@@ -40,7 +40,8 @@ ASIDES = ("sources", "differs", "recall")
 class Entry:
     """``names`` are other ways to ask for it; ``terms`` are ids of the glossary that it links to.
 
-    section: the anchor of the section that code or a card belongs to. symbol: of code, ``module:name``.
+    section: the anchor of the section that it belongs to, which may have parts with anchors of their own.
+    symbol: of code, ``module:name``.
     """
 
     kind: Kind
@@ -131,6 +132,7 @@ class _Reader:
         self.document = document
         self.lang: Lang = document.lang
         self.anchor: str | None = None
+        self.section: str | None = None
         self.heading = ""
         self.words: list[str] = []
         self.terms: list[str] = []
@@ -142,6 +144,7 @@ class _Reader:
             if token.type == "heading_open" and token.tag != "h1":
                 self._close()
                 self.anchor = str(token.attrGet("id") or "") or None
+                self.section = self.anchor if token.tag == "h2" else self.section
                 self.heading = self._text(tokens[index + 1])
             elif tokens[index - 1].type != "heading_open" and (text := self._text(token)):
                 self.words.append(text)
@@ -169,7 +172,7 @@ class _Reader:
                     anchor=self.anchor,
                     terms=tuple(dict.fromkeys(self.terms)),
                     weight=ASIDE if self.anchor in ASIDES else 1.0 if self.anchor else OPENING,
-                    section=self.anchor,
+                    section=self.section,
                 )
             )
         self.words, self.terms = [], []
@@ -193,7 +196,7 @@ class _Reader:
                 lesson_id=self.lesson.id,
                 anchor=source.anchor,
                 names=(symbol,),
-                section=self.anchor,
+                section=self.section,
                 symbol=symbol,
             )
         )

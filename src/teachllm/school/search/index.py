@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from teachllm.school.search.entries import Entry
 from teachllm.school.search.terms import Term, Vocabulary, concept, is_concept
 from teachllm.school.search.words import Atom, atoms
-from teachllm.stack.retrieval.lexical.fields import Field, FieldedIndex
+
+if TYPE_CHECKING:
+    from teachllm.stack.retrieval.lexical.fields import FieldedIndex
 
 MOST_CHARACTERS = 200
 MOST_ATOMS = 40
 """Of a query; what is beyond is not looked at."""
 
-_FIELDS = {"title": Field(4.0, b=0.3), "names": Field(2.5, b=0.0), "text": Field(1.0, b=0.6)}
+# Field: weight, and how much its length counts against it.
+_FIELDS = {"title": (4.0, 0.3), "names": (2.5, 0.0), "text": (1.0, 0.6)}
 _SATURATION = 1.2
 # Of two things that match as well, the place that explains it comes first.
 _KINDS = {"lesson": 1.0, "code": 0.75, "glossary": 0.7, "card": 0.65, "note": 0.9}
@@ -32,6 +36,7 @@ _LEAST_COVERED = 0.5
 class Query:
     """``alternatives``: for each term of the query, what stands for it in the index, with a weight."""
 
+    text: str
     atoms: list[Atom]
     terms: list[Term]
     alternatives: list[dict[str, float]]
@@ -39,8 +44,11 @@ class Query:
 
 @dataclass(frozen=True)
 class Match:
+    """``nearest``: the piece of its text for which it was found, if it was found by meaning."""
+
     entry: Entry
     score: float
+    nearest: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,15 +59,18 @@ class Index:
 
     @classmethod
     def build(cls, entries: Iterable[Entry], vocabulary: Vocabulary) -> Index:
+        from teachllm.stack.retrieval.lexical.fields import Field, FieldedIndex  # numba: 0.5 s to import
+
         listed = list(entries)
         fields = [_fields_of(entry, vocabulary) for entry in listed]
-        return cls(vocabulary, listed, FieldedIndex(fields, _FIELDS, _SATURATION))
+        described = {name: Field(weight, b) for name, (weight, b) in _FIELDS.items()}
+        return cls(vocabulary, listed, FieldedIndex(fields, described, _SATURATION))
 
     def query(self, text: str) -> Query:
         """The last word may be unfinished: it stands for all words that begin so."""
         text = text[:MOST_CHARACTERS]
         found = atoms(text)[:MOST_ATOMS]
-        terms = [term for term in self.vocabulary.terms(found) if not _is_lone_han(term, found)]
+        terms = self.asked_terms(found)
         unfinished = bool(found) and found[-1].end == len(text.rstrip()) and text[-1:] == text.rstrip()[-1:]
         concepts = [term for term in terms if is_concept(term) and term.last > term.first]
         alternatives = []
@@ -75,7 +86,11 @@ class Index:
         if unfinished and len(found) > 1 and (names := self.vocabulary.beginning_with(found)):
             terms.append(Term("", 0, len(found) - 1))
             alternatives.append(dict.fromkeys(names, _CONCEPT * _BEGINNING))
-        return Query(found, terms, alternatives)
+        return Query(text, found, terms, alternatives)
+
+    def asked_terms(self, found: Sequence[Atom]) -> list[Term]:
+        """The terms that are looked for; of a run of Chinese characters no single ones."""
+        return [term for term in self.vocabulary.terms(found) if not _is_lone_han(term, found)]
 
     def find(self, query: Query) -> list[Match]:
         """Best first."""

@@ -1,13 +1,10 @@
-"""Chinese words. jieba's dictionary says which sequences of characters are words; its code is not run.
-
-Only the words that occur in the course are kept: the rest would never match.
+"""The Chinese words of the course, by the stack's dictionary. Unlike there, words may overlap: a query for
+注意力 should find 自注意力.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Set
-from pathlib import Path
 
 SHORTEST, LONGEST = 3, 6
 """Words of two characters are pairs, which the index has anyway."""
@@ -21,20 +18,10 @@ def words_in(runs: Iterable[str]) -> frozenset[str]:
         for length in range(SHORTEST, LONGEST + 1)
         for start in range(len(run) - length + 1)
     }
-    found = set()
-    with _dictionary().open(encoding="utf-8") as lines:
-        for line in lines:
-            word = line.partition(" ")[0]
-            if len(word) >= SHORTEST and word in pieces:
-                found.add(word)
-    return frozenset(found)
+    from teachllm.stack.retrieval.lexical.chinese import jieba_dictionary  # numba comes along: 0.5 s
 
-
-def _dictionary() -> Path:
-    spec = importlib.util.find_spec("jieba")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("jieba is not installed; run: pip install jieba", name="jieba")
-    return Path(spec.submodule_search_locations[0]) / "dict.txt"
+    is_word = jieba_dictionary().is_word
+    return frozenset(piece for piece in pieces if is_word(piece))
 
 
 def words_at(run: str, known: Set[str]) -> list[tuple[int, int]]:
