@@ -21,7 +21,7 @@ from benchmarks.harness import Row, report, seconds, versions
 from teachllm.school.cards.schedule import Memory, after
 from teachllm.school.course import Course, load_course
 from teachllm.school.plan import Planner, Wish, built_in
-from teachllm.school.plan.evidence import Evidence, gather
+from teachllm.school.plan.evidence import Evidence
 from teachllm.school.plan.fit import fit
 from teachllm.school.plan.plan import Plan, advanced, new_plan, planned, work_of
 from teachllm.school.progress import open_store
@@ -117,7 +117,6 @@ def from_the_store() -> Callable[[], object]:
     for lesson in course.available():
         store.cards.learn(lesson.id)
     Planner(store, course).make(built_in("steady", MONDAY))
-    gather(store, course, NOW)
     return lambda: Planner(store, course).push()
 
 

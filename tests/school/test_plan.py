@@ -20,7 +20,7 @@ from sqlalchemy import select
 from teachllm.school.course import Course, load_course
 from teachllm.school.plan import PlanError, Planner, Wish, built_in
 from teachllm.school.plan.calendar_file import calendar_file
-from teachllm.school.plan.evidence import Evidence
+from teachllm.school.plan.evidence import Evidence, day_of, gather
 from teachllm.school.plan.fit import fit
 from teachllm.school.plan.goal import goal_of, with_needs
 from teachllm.school.plan.kept import load_plan, was_set_aside
@@ -191,7 +191,28 @@ def test_expected_counts_what_is_overdue_today(store: Store) -> None:
     assert min(load) == later
 
 
-# A learner's days, on the small course of two lessons made available
+def test_reviews_are_done_when_nothing_more_comes_today_or_enough_was_answered(store: Store) -> None:
+    store.cards.learn("1.1", NOW)
+    card = store.cards.next_card("1.1", NOW)
+    assert card
+    name = card.card.id
+    store.cards.answer(name, 4, NOW)
+    due = store.cards.memories()[name].due
+    known = gather(store, load_course(), due, day_of(due))
+    reviews = Item(day_of(due), "reviews", 1, cards=1)
+    assert known.due == 1
+    assert not known.has_done(reviews, day_of(due))
+    store.cards.answer(name, 3, due)
+    known = gather(store, load_course(), due, day_of(due))
+    assert known.answered == {day_of(due): 1}
+    assert known.has_done(reviews, day_of(due))
+    assert known.has_done(reviews, day_of(due) + timedelta(days=1)), "also when the day is over"
+    assert not known.has_done(replace(reviews, cards=2), day_of(due) + timedelta(days=1))
+    store.cards.suspend(name, True)
+    assert name not in gather(store, load_course(), due, day_of(due)).memories
+
+
+# A learner's days
 
 
 def evidence(shares: dict[str, dict[str, float]] | None = None, **more: object) -> Evidence:

@@ -90,7 +90,7 @@ def _about(terminal: Terminal, state: State, course: Course) -> None:
                 f"{planned} of the goal's {there + planned} lessons are not written yet: not scheduled.",
             )
         )
-    if state.fit.missing:
+    if state.fit.missing and not state.is_over:
         missing = words.duration(state.fit.missing)
         drop = "、".join(state.fit.drop), ", ".join(state.fit.drop)
         rest = (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 
 from sqlalchemy import select
 
-from teachllm.school.cards.schedule import Memory, day_begin
+from teachllm.school.cards.schedule import Memory, day_begin, day_end
 from teachllm.school.course import Course
 from teachllm.school.interview import Interviews, weak_lessons
 from teachllm.school.plan.schedule import Item
@@ -22,9 +22,11 @@ ENOUGH_REVIEWS = 0.8
 
 @dataclass(frozen=True)
 class Evidence:
-    """``shares``: the six of every lesson. ``memories``: what FSRS knows of each card, by its id.
+    """``shares``: the six of every lesson. ``memories``: what FSRS knows of each card, by its id, but
+    for those that are suspended.
 
-    ``due``: cards to answer now. ``answered``: reviews a day. ``interviewed``: days of finished interviews.
+    ``due``: cards seen before that come today, now or later. ``answered``: reviews a day. ``interviewed``:
+    days of finished interviews.
     ``weak``: lessons that an interview showed to be weak and that were not gone over since, with the share
     that was missing.
     """
@@ -46,21 +48,22 @@ class Evidence:
             return item.day in self.interviewed
         if item.kind == "again":
             return all(lesson != item.lesson for lesson, _ in self.weak)
-        if item.day == today:
-            return self.due == 0
-        return self.answered.get(item.day, 0) >= ENOUGH_REVIEWS * item.cards
+        enough = self.answered.get(item.day, 0) >= ENOUGH_REVIEWS * item.cards
+        return enough or (item.day == today and self.due == 0)
 
 
-def gather(store: Store, course: Course, now: datetime) -> Evidence:
-    memories = store.cards.memories()
+def gather(store: Store, course: Course, now: datetime, since: date) -> Evidence:
+    """``since``: the first day of which it matters how many cards were answered."""
+    memories = _memories(store)
+    tonight = day_end(now)
     finished = [one.finished for one in Interviews(store).all() if one.finished]
     last = max(finished, default=None)
     weak = weak_lessons(store) if last else []
     return Evidence(
         shares=store.overview(course),
         memories=memories,
-        due=store.due_count(),
-        answered=_answered(store),
+        due=sum(not memory.is_new and memory.due < tonight for memory in memories.values()),
+        answered=_answered(store, since),
         weak=[one for one in weak if last and not _gone_over(one[0], memories, last, now)],
         interviewed=frozenset(day_of(moment) for moment in finished),
         reviews_a_day=store.setting("reviews_per_day"),
@@ -79,8 +82,16 @@ def _gone_over(lesson: str, memories: Mapping[str, Memory], since: datetime, now
     return seen and all(card.due > now for card in cards)
 
 
-def _answered(store: Store) -> Counter[date]:
-    log = tables.reviews
+def _memories(store: Store) -> dict[str, Memory]:
+    kept = tables.cards
     with store.database.reading() as connection:
-        moments = connection.execute(select(log.c.at).where(log.c.undone.is_(False))).scalars()
-        return Counter(day_of(moment.astimezone(UTC)) for moment in moments)
+        aside = set(connection.execute(select(kept.c.id).where(kept.c.suspended.is_(True))).scalars())
+    return {card: memory for card, memory in store.cards.memories().items() if card not in aside}
+
+
+def _answered(store: Store, since: date) -> Counter[date]:
+    log = tables.reviews
+    begin = datetime.combine(since, time()).astimezone(UTC)
+    with store.database.reading() as connection:
+        statement = select(log.c.at).where(log.c.undone.is_(False), log.c.at >= begin)
+        return Counter(day_of(moment) for moment in connection.execute(statement).scalars())

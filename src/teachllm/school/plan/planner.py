@@ -41,6 +41,11 @@ class State:
         """The last day with a lesson."""
         return max((item.day for item in self.plan.items if item.kind == "lesson"), default=None)
 
+    @property
+    def is_over(self) -> bool:
+        """Its last day of learning is behind one."""
+        return self.today > self.plan.wish.last_day
+
     def is_done(self, item: Item) -> bool:
         return self.evidence.has_done(item, self.today)
 
@@ -63,7 +68,9 @@ class Planner:
 
     @cached_property
     def evidence(self) -> Evidence:
-        return gather(self._store, self._course, self._now)
+        plan = load_plan(self._store)
+        since = min(plan.day, self.today) if plan else self.today
+        return gather(self._store, self._course, self._now, since)
 
     @property
     def was_set_aside(self) -> bool:
