@@ -1,8 +1,8 @@
 """Where the lessons stand: a column for how deep a lesson lies, a band of rows for each chapter.
 
 The column of a lesson is the length of the longest chain of lessons that it needs, so every line leads to the
-right (Sugiyama's layering). A chapter keeps its lessons together, because that is how one looks for them; within
-its band a lesson takes the row of the one that it goes on from, so that chains are straight.
+right (Sugiyama's layering). A chapter keeps its lessons together, because that is how one looks for them.
+Within its band a lesson takes the row of the one that it goes on from, so that chains are straight.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _columns(course: Course) -> dict[str, int]:
 
 
 def _rows(chapter: Chapter, columns: Mapping[str, int]) -> dict[str, int]:
-    """The row of each lesson in its chapter's band: the free one nearest to the lesson that it goes on from."""
+    """The row of each lesson in its chapter's band: the free one nearest to the lesson it goes on from."""
     taken: set[tuple[int, int]] = set()
     rows: dict[str, int] = {}
     for lesson in sorted(chapter.lessons, key=lambda one: columns[one.id]):

@@ -24,6 +24,13 @@ Level: TypeAlias = Literal["untouched", "begun", "learning", "mastered", "fading
 LEVELS: tuple[Level, ...] = get_args(Level)
 
 WEIGHTS = {"read": 0.20, "moved": 0.10, "ran": 0.10, "wrote": 0.25, "recalled": 0.35}
+PART_NAMES = {
+    "read": Both("读", "read"),
+    "moved": Both("动", "move"),
+    "ran": Both("跑", "run"),
+    "wrote": Both("写", "write"),
+    "recalled": Both("记", "recall"),
+}
 RETAINED = 0.85
 """Of the cards, on average, at which a lesson counts as retained. FSRS asks again at 0.9, so a lesson whose
 cards are answered when they are due never falls below."""
@@ -42,6 +49,10 @@ class Part:
     share: float
     weight: float
     why: Both
+
+    @property
+    def title(self) -> Both:
+        return PART_NAMES[self.name]
 
     @property
     def points(self) -> float:

@@ -12,13 +12,6 @@ LEVEL_NAMES: dict[Level, Both] = {
     "mastered": Both("掌握了", "mastered"),
     "fading": Both("在淡忘", "fading"),
 }
-PART_NAMES = {
-    "read": Both("读", "read"),
-    "moved": Both("动", "move"),
-    "ran": Both("跑", "run"),
-    "wrote": Both("写", "write"),
-    "recalled": Both("记", "recall"),
-}
 
 
 def level_and_value(mastery: Mastery) -> Both:

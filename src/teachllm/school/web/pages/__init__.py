@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from teachllm.school.web.pages import engine, home, lesson, plan, practice, runs, search, settings
+from teachllm.school.web.pages import (
+    engine,
+    home,
+    knowledge_map,
+    lesson,
+    plan,
+    practice,
+    runs,
+    search,
+    settings,
+)
 from teachllm.school.web.pages.errors import error_page
 
 router = APIRouter(include_in_schema=False)
-for part in (home, lesson, plan, practice, search, settings, runs, engine):
+for part in (home, knowledge_map, lesson, plan, practice, search, settings, runs, engine):
     router.include_router(part.router)
 
 __all__ = ["error_page", "router"]

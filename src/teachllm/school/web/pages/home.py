@@ -20,7 +20,7 @@ from teachllm.school.plan.words import duration
 from teachllm.school.web.pages import learner
 from teachllm.school.web.pages.frame import page, without_choices
 from teachllm.school.web.pages.plan import Entry, today_entries
-from teachllm.school.web.pages.rings import Ring, mark_of, ring_of, state_of
+from teachllm.school.web.pages.rings import Ring, mark_of, ring_of, state_of, whole_ring
 from teachllm.school.web.pages.things import THINGS, Six
 from teachllm.school.web.studio import studio_of
 
@@ -53,7 +53,7 @@ def home_page(request: Request) -> Response:
         going_on=going_on,
         steps=_steps(course, six, going_on, studio.store.due_count()) if today is None else _planned(today),
         has_plan=today is not None,
-        legend=LEGEND,
+        legend=whole_ring(),
         next_due=learner.next_due(studio.store).get(lang),
     )
     # The first page of a lesson loads PyTorch and computes its figures, which takes seconds: begin once this

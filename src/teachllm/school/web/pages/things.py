@@ -94,17 +94,6 @@ class Six:
     def begun(self) -> bool:
         return any(share > 0 for share in self.shares.values())
 
-    @property
-    def arcs(self) -> str:
-        """The dashes of a ring's six arcs, in sixtieths of its circumference; empty if nothing is begun."""
-        if not self.begun:
-            return ""
-        dashes = []
-        for name in NAMES:
-            drawn = 8.8 * min(1.0, max(0.0, self.shares.get(name, 0.0)))
-            dashes += [f"{drawn:.3g}", f"{10 - drawn:.3g}"]
-        return " ".join(dashes)
-
 
 def things_of(lesson: RenderedLesson, cards: int) -> list[ThingToDo]:
     """The six things of a lesson's page, each with its place on it."""

@@ -16,6 +16,7 @@ const KINDS = {
   engine: () => import("./engine/engine.js"),
   plan: () => import("./plan/plan.js"),
   transfer: () => import("./shell/transfer.js"),
+  map: () => import("./map/map.js"),
   notes: () => import("./reading/notes-page.js"),
 };
 

@@ -49,6 +49,9 @@ export const STRINGS = {
   "chart.arrows": ["{n} 个从原点出发的箭头。", "{n} arrows from the origin."],
   "chart.heatmap": ["热力图，{rows} 行 {columns} 列，从 {min} 到 {max}。", "Heat map of {rows} rows and {columns} columns, from {min} to {max}."],
 
+  "map.close": ["取消选择", "Choose none"],
+  "map.shown": ["显示 {n} 课", "{n} lessons shown"],
+
   "lab.run": ["运行", "Run"],
   "lab.again": ["再跑一次", "Run again"],
   "lab.mine": ["用我写的函数来跑", "Run it with my function"],
