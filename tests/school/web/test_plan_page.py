@@ -37,6 +37,9 @@ def test_a_plan_is_taken_put_off_undone_and_taken_along(page: httpx.Client) -> N
     page.post("/api/plan/undo").raise_for_status()
     assert 'href="/lesson/1.1"' in today_list(page.get("/plan").text)
     assert page.post("/api/plan/undo").status_code == 422
+    page.delete("/api/plan").raise_for_status()
+    assert 'data-plan-do="bring-back"' in page.get("/plan").text
+    page.post("/api/plan/bring-back").raise_for_status()
 
     answer = page.get("/plan/teachllm.ics")
     assert answer.headers["content-type"].startswith("text/calendar")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import delete, select
 
@@ -13,6 +11,7 @@ from teachllm.school.progress.database import put
 
 NAME = "plan"
 SET_ASIDE = "plan-set-aside"
+REMOVED = "plan-removed"
 _PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)
 
 
@@ -34,21 +33,41 @@ def load_plan(store: Store) -> Plan | None:
 
 def was_set_aside(store: Store) -> bool:
     """There was a plan that could not be read, and no new one was made since."""
+    return _is_there(store, SET_ASIDE)
+
+
+def was_removed(store: Store) -> bool:
+    """The learner gave up a plan and has made no new one: it can be brought back."""
+    return _is_there(store, REMOVED)
+
+
+def _is_there(store: Store, name: str) -> bool:
     kept = tables.settings
     with store.database.reading() as connection:
-        return connection.execute(select(kept.c.name).where(kept.c.name == SET_ASIDE)).first() is not None
+        return connection.execute(select(kept.c.name).where(kept.c.name == name)).first() is not None
 
 
 def save_plan(store: Store, plan: Plan) -> None:
     with store.database.writing() as connection:
-        put(connection, tables.settings, name=NAME, value=to_json(plan))
-        connection.execute(delete(tables.settings).where(tables.settings.c.name == SET_ASIDE))
+        put(connection, tables.settings, name=NAME, value=_PLAN.dump_python(plan, mode="json"))
+        others = tables.settings.c.name.in_((SET_ASIDE, REMOVED))
+        connection.execute(delete(tables.settings).where(others))
 
 
 def remove_plan(store: Store) -> None:
+    """Until there is a new one it can be brought back."""
+    _rename(store, NAME, REMOVED)
+
+
+def bring_back(store: Store) -> None:
+    """Does nothing if there is none to bring back."""
+    _rename(store, REMOVED, NAME)
+
+
+def _rename(store: Store, name: str, other: str) -> None:
+    kept = tables.settings
     with store.database.writing() as connection:
-        connection.execute(delete(tables.settings).where(tables.settings.c.name.in_((NAME, SET_ASIDE))))
-
-
-def to_json(plan: Plan) -> Any:
-    return _PLAN.dump_python(plan, mode="json")
+        row = connection.execute(select(kept.c.value).where(kept.c.name == name)).first()
+        if row is not None:
+            put(connection, kept, name=other, value=row.value)
+            connection.execute(delete(kept).where(kept.c.name == name))

@@ -14,7 +14,14 @@ from teachllm.school.language import Both
 from teachllm.school.plan.evidence import Evidence, day_of, gather
 from teachllm.school.plan.fit import Fit, fit
 from teachllm.school.plan.goal import Goal, goal_of
-from teachllm.school.plan.kept import load_plan, remove_plan, save_plan, was_set_aside
+from teachllm.school.plan.kept import (
+    bring_back,
+    load_plan,
+    remove_plan,
+    save_plan,
+    was_removed,
+    was_set_aside,
+)
 from teachllm.school.plan.plan import Plan, advanced, changed, new_plan, planned, pushed, undone, work_of
 from teachllm.school.plan.schedule import Item
 from teachllm.school.plan.wish import PlanError, Wish
@@ -122,6 +129,17 @@ class Planner:
     def remove(self) -> None:
         with _one_at_a_time:
             remove_plan(self._store)
+
+    @property
+    def was_removed(self) -> bool:
+        """There is no plan, but one to bring back."""
+        return was_removed(self._store)
+
+    def bring_back(self) -> None:
+        """The plan that was removed, if there is none now."""
+        with _one_at_a_time:
+            if load_plan(self._store) is None:
+                bring_back(self._store)
 
     def exported(self, plan: Plan, sessions: dict[str, date]) -> None:
         """Remembers what a calendar was given, so that the next file can cancel what is gone."""

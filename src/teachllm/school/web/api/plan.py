@@ -83,8 +83,15 @@ def leave_out(studio: TheStudio, wanted: Lessons) -> dict[str, Any]:
 
 @router.delete("")
 def remove(studio: TheStudio) -> dict[str, Any]:
+    """It can be brought back until there is a new one."""
     _planner(studio).remove()
     return {"deleted": True}
+
+
+@router.post("/bring-back")
+def bring_back(studio: TheStudio) -> dict[str, Any]:
+    _planner(studio).bring_back()
+    return {"saved": True}
 
 
 def _planner(studio: Studio) -> Planner:

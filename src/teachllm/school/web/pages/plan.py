@@ -43,6 +43,7 @@ def plan_page(request: Request, month: str | None = None, week: str | None = Non
         wish=wish,
         words=words,
         set_aside=state is None and planner.was_set_aside,
+        removed=state is None and planner.was_removed,
         offers=[] if state else [_offer(planner, style) for style in ("fast", "steady")],
         today=_day(state, state.today, course) if state else None,
         calendar=_calendar(state, course, month, week, lang) if state else None,
