@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from teachllm.school.course import Chapter, Course
 
 COLUMN = 100.0
-ROW = 45.0
+ROW = 55.0
 HEAD = 27.0
 """Height of a chapter's title above its rows."""
 RADIUS = 12.0

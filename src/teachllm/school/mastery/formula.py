@@ -196,6 +196,6 @@ def _why_recalled(cards: Sequence[Memory | None]) -> Both:
     if not seen:
         return Both(f"{len(cards)} 张卡片都还没答过", f"none of {len(cards)} cards answered yet")
     return Both(
-        f"{len(cards)} 张卡片答过 {seen} 张；这个数是今天平均还想得起来的可能",
+        f"{len(cards)} 张卡片答过 {seen} 张；份额是今天想得起每张的平均概率",
         f"{seen} of {len(cards)} cards answered; the share is the mean chance of recalling one today",
     )

@@ -41,7 +41,8 @@ def home_page(request: Request) -> Response:
     course = studio.course
     six = learner.six_of_all(studio.store, course)
     masteries = mastery_of_all(studio.store, course, datetime.now(UTC))
-    going_on = _going_on(course, six, learner.last_place(studio.store, course))
+    rest = [one for one in course.available() if _to_learn(six[one.id], masteries[one.id])]
+    going_on = _going_on(course, six, rest, learner.last_place(studio.store, course))
     lang = studio.language(request)
     today = today_entries(Planner(studio.store, course), course)
     response = page(
@@ -51,7 +52,7 @@ def home_page(request: Request) -> Response:
         course=course,
         chapters=[_chapter(chapter, masteries, going_on.lesson) for chapter in course.chapters],
         going_on=going_on,
-        steps=_steps(course, six, going_on, studio.store.due_count()) if today is None else _planned(today),
+        steps=_steps(rest, six, going_on, studio.store.due_count()) if today is None else _planned(today),
         has_plan=today is not None,
         legend=whole_ring(),
         next_due=learner.next_due(studio.store).get(lang),
@@ -86,11 +87,18 @@ class GoingOn:
     address: str
 
 
-def _going_on(course: Course, six: dict[str, Six], place: learner.Place | None) -> GoingOn:
-    """The lesson that one was in, unless all of it is done; else the first available one that is not."""
-    if place is not None and place.lesson in course.lessons:
-        lesson = course.lesson(place.lesson)
-        if lesson.available and six[lesson.id].next is not None:
+def _to_learn(six: Six, mastery: Mastery) -> bool:
+    """Something of it is to be done, and it was not mastered yet; one that fades needs its cards only."""
+    return six.next is not None and mastery.level not in ("mastered", "fading")
+
+
+def _going_on(
+    course: Course, six: dict[str, Six], rest: list[Lesson], place: learner.Place | None
+) -> GoingOn:
+    """The lesson that one was in, unless it is learned; else the first of ``rest``."""
+    if place is not None:
+        lesson = course.lessons.get(place.lesson)
+        if lesson in rest:
             return GoingOn(
                 lesson,
                 Both("接着上次", "Where you left off"),
@@ -98,7 +106,6 @@ def _going_on(course: Course, six: dict[str, Six], place: learner.Place | None) 
                 Both("继续", "Continue"),
                 place.address,
             )
-    rest = [lesson for lesson in course.available() if six[lesson.id].next is not None]
     if rest:
         began = any(one.begun for one in six.values())
         over = Both("下一课", "Next lesson") if began else Both("从这里开始", "Begin here")
@@ -137,7 +144,7 @@ def _where(place: learner.Place, six: Six) -> Both:
     return Both(f"你停在“{place.section.zh}”。{zh}", f"You stopped at “{place.section.en}”. {en}")
 
 
-def _steps(course: Course, six: dict[str, Six], going_on: GoingOn, due: int) -> list[Step]:
+def _steps(rest: list[Lesson], six: dict[str, Six], going_on: GoingOn, due: int) -> list[Step]:
     """Cards that are due, the next thing of this lesson, and the lesson after it."""
     steps = []
     if due:
@@ -150,8 +157,7 @@ def _steps(course: Course, six: dict[str, Six], going_on: GoingOn, due: int) -> 
     if thing is not None:
         text = Both(f"{lesson.id} {_TODO[thing].zh}", f"{lesson.id}: {_TODO[thing].en}")
         steps.append(Step(text, _left(lesson, six[lesson.id]), going_on.address))
-    following = [one for one in course.available() if one.id != lesson.id and six[one.id].next is not None]
-    for one in following[:2]:
+    for one in [one for one in rest if one.id != lesson.id][:2]:
         text = Both(f"{one.id} {one.title.zh}", f"{one.id} {one.title.en}")
         steps.append(Step(text, _left(one, six[one.id]), f"/lesson/{one.id}"))
     return steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from teachllm.school.web.pages.rings import Ring, mark_of, ring_of, state_of, wh
 from teachllm.school.web.studio import studio_of
 
 router = APIRouter()
-NAME_WIDTH = 8.4
-"""Of a name under its ring, in the height of its letters: what a column of the map holds."""
+NAME_WIDTH = 8.6
+NAME_LINES = 2
+"""Of a name under its ring, the width in the height of its letters: what a cell of the map holds."""
 
 
 @router.get("/map")
@@ -61,7 +63,7 @@ def map_page(request: Request) -> Response:
 
 @dataclass(frozen=True)
 class PlacedLesson:
-    """A lesson as the map shows it. ``name`` is the short one, under its ring.
+    """A lesson as the map shows it. ``name`` is the short one, in lines under its ring.
 
     ``needs`` and ``opens`` are those of the next step; ``needs_all`` and ``opens_all`` count further ones.
     ``missing``: prerequisites that are there and not known well enough yet.
@@ -69,7 +71,7 @@ class PlacedLesson:
 
     lesson: Lesson
     node: Node
-    name: str
+    name: tuple[str, ...]
     mastery: Mastery
     ring: Ring | None
     state: str
@@ -98,7 +100,12 @@ class ChapterOnMap:
 
 
 def _placed(
-    course: Course, lesson: Lesson, masteries: Mapping[str, Mastery], ready: Set[str], node: Node, name: str
+    course: Course,
+    lesson: Lesson,
+    masteries: Mapping[str, Mastery],
+    ready: Set[str],
+    node: Node,
+    name: tuple[str, ...],
 ) -> PlacedLesson:
     mastery = masteries[lesson.id]
     mark = mark_of(lesson, mastery)
@@ -158,32 +165,48 @@ def _filters(lessons: Sequence[PlacedLesson]) -> list[Filter]:
     ]
 
 
-def _short_names(course: Course, lang: Lang) -> dict[str, str]:
-    """What stands before the colon of a title where that tells it apart in its chapter, cut to the column."""
+def _short_names(course: Course, lang: Lang) -> dict[str, tuple[str, ...]]:
+    """What stands before the colon of a title where that tells it apart in its chapter, in lines."""
     names = {}
     for chapter in course.chapters:
         titles = {lesson.id: lesson.title.get(lang) for lesson in chapter.lessons}
         heads = {lesson: title.replace("：", ":").split(":")[0] for lesson, title in titles.items()}
         all_heads = list(heads.values())
         for lesson, title in titles.items():
-            names[lesson] = _fit(heads[lesson] if all_heads.count(heads[lesson]) == 1 else title)
+            alone = all_heads.count(heads[lesson]) == 1
+            names[lesson] = tuple(_lines(heads[lesson] if alone else title))
     return names
 
 
-def _fit(text: str) -> str:
-    if sum(map(_ems, text)) <= NAME_WIDTH:
-        return text
-    kept, width = "", 1.0
-    for letter in text:
-        width += _ems(letter)
-        if width > NAME_WIDTH:
-            break
-        kept += letter
-    return kept.rstrip(" ：:，,") + "…"
+_WORD = re.compile(r"[\w.’'&+-]*[\w.’'&+,:-]|.", re.ASCII)
+"""What a line is not broken in: a Latin word with what closes it; a Chinese character is a word."""
+
+
+def _lines(text: str) -> list[str]:
+    """At most :data:`NAME_LINES` lines of :data:`NAME_WIDTH`; an ellipsis ends what did not fit."""
+    lines = [""]
+    for word in _WORD.findall(text):
+        if _width(lines[-1] + word) <= NAME_WIDTH or not lines[-1]:
+            lines[-1] += word
+        elif len(lines) < NAME_LINES or word.isspace():
+            lines.append(word.lstrip())
+        else:
+            return [*lines[:-1], _cut(lines[-1] + word)]
+    return [line.rstrip() for line in lines if line.strip()]
+
+
+def _cut(text: str) -> str:
+    while _width(text) > NAME_WIDTH - 1:
+        text = text[:-1]
+    return text.rstrip(" ：:，,（(") + "…"
+
+
+def _width(text: str) -> float:
+    """About how wide it is, in the height of its letters: exact for Chinese, a mean for Latin letters."""
+    return sum(map(_ems, text.rstrip()))
 
 
 def _ems(letter: str) -> float:
-    """About how wide a letter is, in its height: exact for Chinese, a mean for Latin letters."""
     if unicodedata.east_asian_width(letter) in "WF":
         return 1.0
-    return 0.66 if letter.isupper() else 0.3 if letter in " ilj.,:'" else 0.53
+    return 0.68 if letter.isupper() else 0.3 if letter in " ilj.,:'" else 0.55

@@ -64,6 +64,4 @@ def state_of(lesson: Lesson, mastery: Mastery) -> str:
 def mark_of(lesson: Lesson, mastery: Mastery) -> Both:
     if not lesson.available:
         return Both("计划中", "planned")
-    if mastery.level == "untouched":
-        return Both("可以学", "there to learn")
     return level_and_value(mastery)
