@@ -40,7 +40,7 @@ ASIDES = ("sources", "differs", "recall")
 class Entry:
     """``names`` are other ways to ask for it; ``terms`` are ids of the glossary that it links to.
 
-    section: the anchor of the section that it belongs to, which may have parts with anchors of their own.
+    section: the anchor of the section that it belongs to, which may have unnamed parts.
     symbol: of code, ``module:name``.
     """
 
@@ -144,7 +144,8 @@ class _Reader:
             if token.type == "heading_open" and token.tag != "h1":
                 self._close()
                 self.anchor = str(token.attrGet("id") or "") or None
-                self.section = self.anchor if token.tag == "h2" else self.section
+                # cache--2 is an unnamed part of cache; a part with an anchor of its own is a section.
+                self.section = self.anchor and (self.anchor.rpartition("--")[0] or self.anchor)
                 self.heading = self._text(tokens[index + 1])
             elif tokens[index - 1].type != "heading_open" and (text := self._text(token)):
                 self.words.append(text)

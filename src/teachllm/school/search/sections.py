@@ -8,6 +8,7 @@ question has many words that matter little: a section need not have most of them
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,16 +44,19 @@ class Weights:
     that the model reads.
     """
 
-    own: float = 0.4
-    other: float = 0.4
+    own: float = 0.35
+    other: float = 0.35
     cards: float = 0.1
     code: float = 0.05
-    lesson: float = 0.65
+    lesson: float = 0.75
     meaning: float = 0.6
     meaning_of_lesson: float = 0.6
 
 
 WEIGHTS = Weights()
+NAMED = 1.0
+"""What it is worth to a section that the question names a function or class that it shows."""
+_CODE_NAME = re.compile(r"[A-Za-z]\w*(?:_\w|[a-z][A-Z][a-z]|\.[a-z_]\w)[\w.]*")
 
 _ENGLISH = """
 a an and are as at be but by for if in into is it no not of on or such that the their then there these they
@@ -143,6 +147,7 @@ class Sections:
             + weights.lesson * self._of_lessons(np.maximum(own, other))
             + weights.meaning * near
             + weights.meaning_of_lesson * self._of_lessons(near)
+            + NAMED * self._show(_CODE_NAME.findall(question))
         )
         return Asked(by_words, by_meaning, scores, nearest)
 
@@ -206,6 +211,16 @@ class Sections:
             scores[documents] += weight * weights
             total += worth
         return scores / max(total, 1e-9)
+
+    def _show(self, names: Sequence[str]) -> Float64[np.ndarray, " sections"]:
+        """1 for the sections that show code with one of these names."""
+        shown = np.zeros(len(self.places))
+        if names:
+            numbers = np.flatnonzero(self._masks["code"]).tolist()
+            shown[[self.homes[number] for number in numbers if self.index.entries[number].title in names]] = (
+                1.0
+            )
+        return shown
 
     def _best(self, values: np.ndarray, mask: np.ndarray) -> Float64[np.ndarray, " sections"]:
         best = np.zeros(len(self.places))

@@ -7,7 +7,6 @@ from collections.abc import Set
 from typing import TypeAlias
 
 from teachllm.school.search.terms import Vocabulary
-from teachllm.school.search.words import atoms
 
 Snippet: TypeAlias = list[tuple[str, bool]]
 _WIDTH = {"zh": 70, "en": 150}
@@ -17,12 +16,7 @@ def snippet(text: str, wanted: Set[str], vocabulary: Vocabulary, lang: str) -> S
     """``[("the ", False), ("cache", True)]``: the piece with the most different matches."""
     width = _WIDTH[lang]
     text = " ".join(text.split())
-    found = atoms(text)
-    hits = sorted(
-        (found[term.first].start, found[term.last].end, term.text)
-        for term in vocabulary.terms(found)
-        if term.text in wanted
-    )
+    hits = [place for place in vocabulary.places(text) if place[2] in wanted]
     start = _best_start(hits, width) if hits else 0
     start, end = _at_words(text, max(0, start - width // 4), width)
     parts: Snippet = [("…", False)] if start else []

@@ -6,14 +6,17 @@ A concept is one term whatever it is called: “KV 缓存”, “kv-cache”, �
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from teachllm.school.glossary import Glossary
 from teachllm.school.search.segment import words_at
 from teachllm.school.search.words import Atom, atoms
+
+_REMEMBERED = 300
+"""Texts, of about 50 kB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,21 @@ class Vocabulary:
 
     def terms(self, found: Sequence[Atom]) -> list[Term]:
         return [*_words(found), *self._concepts(found), *self._chinese_words(found)]
+
+    @cached_property
+    def places(self) -> Callable[[str], list[tuple[int, int, str]]]:
+        """(start, end, term) of all terms in a text, in order.
+
+        Remembered for the last texts: while one types, the same places are shown again and again.
+        """
+
+        def places(text: str) -> list[tuple[int, int, str]]:
+            found = atoms(text)
+            return sorted(
+                (found[one.first].start, found[one.last].end, one.text) for one in self.terms(found)
+            )
+
+        return lru_cache(maxsize=_REMEMBERED)(places)
 
     def beginning_with(self, found: Sequence[Atom]) -> set[str]:
         """The concepts that have a longer name which begins so; of the last atom too there may be more."""
