@@ -27,7 +27,9 @@ from teachllm.school.plan.kept import load_plan, was_set_aside
 from teachllm.school.plan.plan import Plan, advanced, changed, new_plan, pushed, undone
 from teachllm.school.plan.reviews import after_learning, expected
 from teachllm.school.plan.schedule import Item, Work, schedule
+from teachllm.school.plan.wish import days_of, days_text
 from teachllm.school.plan.work import tasks_of
+from teachllm.school.plan_command import plan as plan_command
 from teachllm.school.progress import Store, open_store, tables
 from teachllm.school.progress.outline import Outline
 
@@ -59,7 +61,7 @@ def work_for(wish: Wish, course: Course, load: dict[date, float] | None = None) 
     return Work(tasks, load or {})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     style=st.sampled_from(["fast", "steady"]),
     goal=st.sampled_from(["all", "chapters", "topic", "interview"]),
@@ -320,6 +322,7 @@ def _kept(store: Store) -> dict[str, object]:
     [
         (Wish("fast", MONDAY, weekdays=(0,) * 7), "0 hours"),
         (Wish("fast", MONDAY, weekdays=(5,) * 7), "at least 15"),
+        (Wish("fast", MONDAY, days_off=frozenset(map(date.fromordinal, range(1, 1003)))), "1002 days off"),
         (Wish("fast", MONDAY, "chapters"), "at least one"),
         (Wish("fast", MONDAY, "chapters", (14,)), "no chapter 14"),
         (Wish("fast", MONDAY, "topic", topic="99.1"), "no lesson"),
@@ -331,6 +334,30 @@ def test_wishes_that_cannot_be_planned_say_why(wish: Wish, says: str, store: Sto
     with pytest.raises(PlanError, match=says) as told:
         Planner(store, load_course(), NOW).make(wish)
     assert told.value.get("zh") != told.value.get("en")
+
+
+def test_days_off_are_written_as_days_and_spans() -> None:
+    text = "2026-12-24, 2026-12-30..2027-01-02"
+    assert len(days_of(text)) == 5
+    assert days_text(days_of("2026-12-24；2026-12-31..2027-01-02、 2026-12-30")) == text
+    for wrong in ("soon", "2026-12-24..2026-12-01", "2026-02-30", "2026-01-01..2099-01-01", ".."):
+        with pytest.raises(PlanError, match="is no day"):
+            days_of(wrong)
+
+
+def test_the_command_makes_pushes_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TEACHLLM_DATABASE", f"sqlite:///{tmp_path / 'progress.db'}")
+    plan_command(lang="en")
+    assert "no plan yet" in capsys.readouterr().out
+    plan_command(new="steady", lang="zh")
+    out = capsys.readouterr().out
+    assert "稳扎稳打版" in out
+    assert "1.1 训练流程与分词器：读课文" in out
+    plan_command(push=True, ics=tmp_path / "plan.ics", lang="en")
+    assert "1.1 moved from" in capsys.readouterr().out
+    assert len(events((tmp_path / "plan.ics").read_bytes())) > 20
 
 
 # The calendar, read by another library

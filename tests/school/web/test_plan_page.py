@@ -54,7 +54,7 @@ def test_the_form_and_what_it_refuses(page: httpx.Client) -> None:
         "goal": "interview",
         "until": str(tomorrow),
         "hours": [0.25] * 7,
-        "days_off": [],
+        "days_off": "",
         "begins": "07:30",
     }
     page.post("/api/plan", json=wish).raise_for_status()
@@ -65,7 +65,7 @@ def test_the_form_and_what_it_refuses(page: httpx.Client) -> None:
     refused = page.post("/api/plan", json={**wish, "hours": [0] * 7})
     assert refused.status_code == 422
     assert "0 hours" in refused.json()["error"]["message"]
-    assert page.post("/api/plan", json={**wish, "days_off": ["soon"]}).status_code == 422
+    assert page.post("/api/plan", json={**wish, "days_off": "soon"}).status_code == 422
     assert "It does not fit" in page.get("/plan").text, "the plan that was there stays"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, time, timedelta
 from typing import Annotated, Literal, TypeAlias
@@ -17,6 +19,8 @@ GoalKind: TypeAlias = Literal["all", "chapters", "topic", "interview"]
 Minutes: TypeAlias = Annotated[int, Field(ge=0, le=16 * 60)]
 FOUR_HOURS = (240,) * 7
 SHORTEST_DAY = 15
+LONGEST_SPAN = 366
+MOST_DAYS_OFF = 1000
 
 
 class PlanError(StoreError):
@@ -40,7 +44,7 @@ class Wish:
     topic: str | None = None
     until: date | None = None
     weekdays: Annotated[tuple[Minutes, ...], Field(min_length=7, max_length=7)] = FOUR_HOURS
-    days_off: Annotated[frozenset[date], Field(max_length=1000)] = field(default_factory=frozenset)
+    days_off: Annotated[frozenset[date], Field(max_length=MOST_DAYS_OFF)] = field(default_factory=frozenset)
     begins: time = time(19, 0)
     left_out: Annotated[tuple[str, ...], Field(max_length=999)] = ()
 
@@ -57,6 +61,42 @@ class Wish:
         if self.until is None:
             return date.max
         return self.until - timedelta(days=1) if self.goal == "interview" else self.until
+
+
+def days_of(text: str) -> frozenset[date]:
+    """Days and spans of days as one writes them: ``2026-12-24, 2026-12-30..2027-01-02``.
+
+    Raises :class:`PlanError` with the first word that is neither.
+    """
+    days: set[date] = set()
+    for word in re.split(r"[\s,，、;；]+", text.strip()):
+        if not word:
+            continue
+        begin, _, end = word.partition("..")
+        try:
+            first, last = date.fromisoformat(begin), date.fromisoformat(end or begin)
+        except ValueError:
+            first, last = date.max, date.min
+        if not 0 <= (last - first).days < LONGEST_SPAN:
+            raise PlanError(
+                Both(
+                    f"看不懂“{word}”。写成 2026-12-24，或者一段 2026-12-24..2027-01-02。",
+                    f"“{word}” is no day: write 2026-12-24, or 2026-12-24..2027-01-02 for a span.",
+                )
+            )
+        days.update(first + timedelta(days=number) for number in range((last - first).days + 1))
+    return frozenset(days)
+
+
+def days_text(days: Iterable[date]) -> str:
+    """The same the other way."""
+    spans: list[list[date]] = []
+    for day in sorted(days):
+        if spans and day - spans[-1][-1] == timedelta(days=1):
+            spans[-1].append(day)
+        else:
+            spans.append([day])
+    return ", ".join(str(span[0]) if len(span) == 1 else f"{span[0]}..{span[-1]}" for span in spans)
 
 
 def built_in(style: Style, start: date) -> Wish:
@@ -78,6 +118,13 @@ def check(wish: Wish, course: Course) -> Wish:
             Both(
                 f"{short[0]} 分钟学不成什么：一天至少 {SHORTEST_DAY} 分钟，或者 0。",
                 f"{short[0]} minutes are too few to learn in: give a day at least {SHORTEST_DAY}, or none.",
+            )
+        )
+    if len(wish.days_off) > MOST_DAYS_OFF:
+        raise PlanError(
+            Both(
+                f"不学的日子有 {len(wish.days_off)} 天，最多 {MOST_DAYS_OFF} 天。",
+                f"There are {len(wish.days_off)} days off; a plan takes at most {MOST_DAYS_OFF}.",
             )
         )
     if wish.goal == "chapters" and not wish.chapters:

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from teachllm.school.plan import PlanError, Planner, State, Wish
-from teachllm.school.plan.wish import FOUR_HOURS, GoalKind, Style
+from teachllm.school.plan.wish import FOUR_HOURS, GoalKind, Style, days_of
 from teachllm.school.web.refusals import Refusal
 from teachllm.school.web.studio import Studio, TheStudio
 
@@ -19,7 +19,8 @@ router = APIRouter(prefix="/plan")
 
 
 class WishForm(BaseModel):
-    """What the planner's form asks for. ``hours``: of each weekday, Monday first."""
+    """What the planner's form asks for. ``hours``: of each weekday, Monday first. ``days_off``: as one writes
+    them, see :func:`days_of`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,7 +33,7 @@ class WishForm(BaseModel):
     hours: Annotated[list[Annotated[float, Field(ge=0, le=16)]], Field(min_length=7, max_length=7)] | None = (
         None
     )
-    days_off: Annotated[list[date], Field(max_length=1000)] = []
+    days_off: Annotated[str, Field(max_length=5000)] = ""
     begins: time = time(19, 0)
 
 
@@ -46,6 +47,10 @@ class Lessons(BaseModel):
 def make(studio: TheStudio, form: WishForm) -> dict[str, Any]:
     """A new plan, or another wish for the one that is there. ``{"saved": true}``."""
     planner = _planner(studio)
+    try:
+        days_off = days_of(form.days_off)
+    except PlanError as error:
+        raise Refusal(422, error.why) from None
     wish = Wish(
         style=form.style,
         start=form.start or planner.today,
@@ -54,7 +59,7 @@ def make(studio: TheStudio, form: WishForm) -> dict[str, Any]:
         topic=form.topic if form.goal == "topic" else None,
         until=form.until,
         weekdays=tuple(round(hours * 60) for hours in form.hours) if form.hours else FOUR_HOURS,
-        days_off=frozenset(form.days_off),
+        days_off=days_off,
         begins=form.begins.replace(tzinfo=None),
     )
     before = planner.plan()

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from teachllm.school.course import Course
 from teachllm.school.language import Both, Lang
 from teachllm.school.plan import Item, Planner, State, built_in, words
+from teachllm.school.plan.wish import days_text
 from teachllm.school.web.pages.frame import page, without_choices
 from teachllm.school.web.studio import studio_of
 
@@ -52,7 +53,7 @@ def plan_page(request: Request, month: str | None = None, week: str | None = Non
         hours_a_day=[f"{minutes / 60:g}" for minutes in wish.weekdays],
         on=lambda day: date_text(day).get(lang),
         long=lambda minutes: words.duration(minutes).get(lang),
-        iso_dates=lambda days: ", ".join(day.isoformat() for day in sorted(days)),
+        days_off=days_text(wish.days_off),
     )
 
 

@@ -15,7 +15,7 @@ export function mount(main) {
     if (planTake) send(button, "POST", "/api/plan", { style: planTake });
     else if (planDo === "remove") send(button, "DELETE", "/api/plan");
     else if (planDo) send(button, "POST", `/api/plan/${planDo}`);
-    else if (planLeaveOut !== undefined) send(button, "POST", "/api/plan/left-out", { lessons: words(planLeaveOut) });
+    else if (planLeaveOut !== undefined) send(button, "POST", "/api/plan/left-out", { lessons: planLeaveOut.split(" ").filter(Boolean) });
   });
 }
 
@@ -29,12 +29,10 @@ function wishOf(data) {
     start: data.get("start"),
     until: data.get("until") || null,
     hours: data.getAll("hours").map(Number),
-    days_off: words(String(data.get("days_off"))),
+    days_off: data.get("days_off"),
     begins: data.get("begins"),
   };
 }
-
-const words = (text) => text.split(/[\s,，、;；]+/).filter(Boolean);
 
 async function send(element, method, path, body) {
   try {
