@@ -21,6 +21,7 @@ StartStudio = Callable[..., AbstractContextManager[RunningStudio]]
 
 PAGES = {
     "home": "/",
+    "map": "/map#map-1.1",
     "welcome": "/welcome",
     "lesson": "/lesson/1.1",
     "planned": "/lesson/1.2",
@@ -63,7 +64,7 @@ def test_axe_finds_nothing_on_a_phone(visit: Visit, studio: Any) -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     found = {}
     with visit(reduced_motion="reduce", **phone) as (page, _):
-        for kind in ("home", "lesson", "search", "settings"):
+        for kind in ("home", "map", "lesson", "search", "settings"):
             page.goto(studio.address + PAGES[kind])
             _settle(page)
             found[kind] = problems(page)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from rich.table import Table
 from rich.text import Text
 
 from teachllm.school.course import load_course
 from teachllm.school.language import Both, Lang
+from teachllm.school.mastery import Level, Mastery, mastery_of_all
+from teachllm.school.mastery.words import LEVEL_NAMES
 from teachllm.school.progress.six import THINGS
 from teachllm.school.terminal import Terminal, learner_terminal
 
@@ -19,10 +23,19 @@ _NAMES = {
     "asked": Both("问", "asked"),
 }
 _DONE = 0.999
+_COLOURS: dict[Level, str] = {
+    "untouched": "dim",
+    "begun": "yellow",
+    "learning": "yellow",
+    "mastered": "green",
+    "fading": "magenta",
+}
 
 
 def progress(*, lang: Lang | None = None) -> None:
-    """Show how far you are: the six things of each lesson, the cards that are due, where to go on.
+    """Show how far you are: six things and mastery of each lesson, cards that are due, where to go on.
+
+    Mastery weighs what you read, moved, ran and wrote, and what you would recall today, so it can fade.
 
     Parameters
     ----------
@@ -40,14 +53,18 @@ def _table(terminal: Terminal) -> Table:
     course = load_course()
     lang = terminal.lang
     shares = terminal.store.overview(course)
+    masteries = mastery_of_all(terminal.store, course, datetime.now(UTC))
     lessons = list(course.available())
     table = Table(box=None, pad_edge=False)
     table.add_column(Both("课", "lesson").get(lang))
     for name in THINGS:
         table.add_column(_NAMES[name].get(lang), justify="right")
+    table.add_column(Both("掌握", "mastery").get(lang))
     for lesson in lessons:
         table.add_row(
-            f"{lesson.id} {lesson.title.get(lang)}", *(_share(shares[lesson.id][name]) for name in THINGS)
+            f"{lesson.id} {lesson.title.get(lang)}",
+            *(_share(shares[lesson.id][name]) for name in THINGS),
+            _mastery(masteries[lesson.id], lang),
         )
     done = sum(all(share >= _DONE for share in shares[lesson.id].values()) for lesson in lessons)
     table.caption = Both(
@@ -62,6 +79,12 @@ def _share(share: float) -> Text:
     if share >= _DONE:
         return Text("✓", "green")
     return Text(f"{share:.0%}", "yellow") if share > 0 else Text("·", "dim")
+
+
+def _mastery(mastery: Mastery, lang: Lang) -> Text:
+    if mastery.level == "untouched":
+        return Text("·", "dim")
+    return Text(f"{mastery.value:.2f} {LEVEL_NAMES[mastery.level].get(lang)}", _COLOURS[mastery.level])
 
 
 def _cards(terminal: Terminal) -> None:

@@ -4,8 +4,8 @@
 lessons whose prerequisites are known well enough. The formula and its reasons are in :mod:`.formula`.
 """
 
-from teachllm.school.mastery.evidence import mastery_of_all
+from teachllm.school.mastery.evidence import mastery_of, mastery_of_all
 from teachllm.school.mastery.formula import LEVELS, WEIGHTS, Level, Mastery, Part
 from teachllm.school.mastery.ready import ready_now
 
-__all__ = ["LEVELS", "WEIGHTS", "Level", "Mastery", "Part", "mastery_of_all", "ready_now"]
+__all__ = ["LEVELS", "WEIGHTS", "Level", "Mastery", "Part", "mastery_of", "mastery_of_all", "ready_now"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from teachllm.school.cards.deck import cards_known
-from teachllm.school.course import Course
+from teachllm.school.cards.schedule import Memory
+from teachllm.school.course import Course, Lesson
 from teachllm.school.mastery.formula import NO_EVIDENCE, Counted, Evidence, Mastery, mastery
 from teachllm.school.progress import Store
 from teachllm.school.progress.outline import outline
@@ -15,23 +17,31 @@ def mastery_of_all(store: Store, course: Course, now: datetime) -> dict[str, Mas
     """Of every lesson of the course, planned ones too (untouched, without parts)."""
     shares = store.overview(course)
     memories = store.cards.memories()
-    found = {}
-    for lesson in course.lessons.values():
-        if not lesson.available:
-            found[lesson.id] = NO_EVIDENCE
-            continue
-        six, there = shares[lesson.id], outline(lesson)
-        evidence = Evidence(
-            read=_counted(six["read"], len(there.sections)),
-            moved=_counted(six["moved"], len(there.figures)),
-            ran=_counted(six["ran"], len(there.labs)),
-            wrote=six["wrote"] >= 1 if there.has_exercise else None,
-            tried=six["wrote"] > 0,
-            cards=[memories.get(card.id) for card in cards_known(lesson)],
-            asked=six["asked"] > 0,
-        )
-        found[lesson.id] = mastery(evidence, now)
-    return found
+    return {
+        lesson.id: _mastery(lesson, shares[lesson.id], memories, now) for lesson in course.lessons.values()
+    }
+
+
+def mastery_of(store: Store, lesson: Lesson, now: datetime) -> Mastery:
+    return _mastery(lesson, store.six(lesson.id), store.cards.memories(), now)
+
+
+def _mastery(
+    lesson: Lesson, six: Mapping[str, float], memories: Mapping[str, Memory], now: datetime
+) -> Mastery:
+    if not lesson.available:
+        return NO_EVIDENCE
+    there = outline(lesson)
+    evidence = Evidence(
+        read=_counted(six["read"], len(there.sections)),
+        moved=_counted(six["moved"], len(there.figures)),
+        ran=_counted(six["ran"], len(there.labs)),
+        wrote=six["wrote"] >= 1 if there.has_exercise else None,
+        tried=six["wrote"] > 0,
+        cards=[memories.get(card.id) for card in cards_known(lesson)],
+        asked=six["asked"] > 0,
+    )
+    return mastery(evidence, now)
 
 
 def _counted(share: float, total: int) -> Counted:

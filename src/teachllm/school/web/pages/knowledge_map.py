@@ -21,7 +21,7 @@ from teachllm.school.web.pages.rings import Ring, mark_of, ring_of, state_of, wh
 from teachllm.school.web.studio import studio_of
 
 router = APIRouter()
-NAME_WIDTH = 8.6
+NAME_WIDTH = 8.3
 NAME_LINES = 2
 """Of a name under its ring, the width in the height of its letters: what a cell of the map holds."""
 
@@ -178,7 +178,7 @@ def _short_names(course: Course, lang: Lang) -> dict[str, tuple[str, ...]]:
     return names
 
 
-_WORD = re.compile(r"[\w.’'&+-]*[\w.’'&+,:-]|.", re.ASCII)
+_WORD = re.compile(r"[\w.’'&+]*[\w.’'&+,:-]|.", re.ASCII)
 """What a line is not broken in: a Latin word with what closes it; a Chinese character is a word."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from teachllm.school.cards.deck import cards_known
 from teachllm.school.course import Course, Lesson
 from teachllm.school.lesson import LessonError, render
+from teachllm.school.mastery import mastery_of
 from teachllm.school.web.pages import learner
 from teachllm.school.web.pages.frame import page, script_json, without_choices
 from teachllm.school.web.pages.things import things_of
@@ -51,6 +53,7 @@ def lesson_page(request: Request, lesson_id: str) -> Response:
         toc=rendered.toc,
         things=things_of(rendered, len(cards_known(lesson))),
         six=left.six,
+        mastery=mastery_of(studio.store, lesson, datetime.now(UTC)),
         failures=rendered.failures,
         body=rendered.html_with(left.islands),
         state=script_json(left.state),
