@@ -167,9 +167,9 @@ def _parts(evidence: Evidence, now: datetime) -> list[Part]:
     """Those that the lesson has, in the order in which one does them."""
     found: list[tuple[str, float, Both]] = []
     for name, counted, zh, en in (
-        ("read", evidence.read, "读过 {total} 节里的 {done} 节", "{done} of {total} sections read"),
-        ("moved", evidence.moved, "动过 {total} 张图里的 {done} 张", "{done} of {total} figures moved"),
-        ("ran", evidence.ran, "跑过 {total} 个实验里的 {done} 个", "{done} of {total} labs run"),
+        ("read", evidence.read, "读过 {done} / {total} 节", "{done} of {total} sections read"),
+        ("moved", evidence.moved, "动过 {done} / {total} 张图", "{done} of {total} figures moved"),
+        ("ran", evidence.ran, "跑过 {done} / {total} 个实验", "{done} of {total} labs run"),
     ):
         if counted.total:
             numbers = {"done": counted.done, "total": counted.total}

@@ -16,14 +16,13 @@ from teachllm.school.knowledge_map import Node, layout, needed_by, opened_by
 from teachllm.school.language import Both, Lang
 from teachllm.school.mastery import WEIGHTS, Mastery, mastery_of_all, ready_now
 from teachllm.school.mastery.formula import LEARNING, PART_NAMES, RETAINED
-from teachllm.school.web.pages.frame import page, without_choices
+from teachllm.school.web.pages.frame import page, script_json, without_choices
 from teachllm.school.web.pages.rings import Ring, mark_of, ring_of, state_of, whole_ring
 from teachllm.school.web.studio import studio_of
 
 router = APIRouter()
 NAME_WIDTH = 8.3
-NAME_LINES = 2
-"""Of a name under its ring, the width in the height of its letters: what a cell of the map holds."""
+"""Of a line of a name under its ring, in the height of its letters: what a column of the map holds."""
 
 
 @router.get("/map")
@@ -55,6 +54,7 @@ def map_page(request: Request) -> Response:
         drawn=drawn,
         filters=_filters([one for chapter in chapters for one in chapter.lessons]),
         weights=[(PART_NAMES[name], weight) for name, weight in WEIGHTS.items()],
+        words=script_json({lesson.id: _found_by(lesson) for lesson in course.lessons.values()}),
         whole_ring=whole_ring(),
         retained=RETAINED,
         learning=LEARNING,
@@ -85,12 +85,6 @@ class PlacedLesson:
     missing: Sequence[Lesson]
     needs_all: int
     opens_all: int
-
-    @property
-    def found_by(self) -> str:
-        """What a search in the map looks through."""
-        title = self.lesson.title
-        return f"{self.lesson.id} {title.zh} {title.en}".lower()
 
 
 @dataclass(frozen=True)
@@ -165,6 +159,11 @@ def _filters(lessons: Sequence[PlacedLesson]) -> list[Filter]:
     ]
 
 
+def _found_by(lesson: Lesson) -> str:
+    """What a search in the map looks through, in both languages."""
+    return f"{lesson.id} {lesson.title.zh} {lesson.title.en}".lower()
+
+
 def _short_names(course: Course, lang: Lang) -> dict[str, tuple[str, ...]]:
     """What stands before the colon of a title where that tells it apart in its chapter, in lines."""
     names = {}
@@ -178,27 +177,29 @@ def _short_names(course: Course, lang: Lang) -> dict[str, tuple[str, ...]]:
     return names
 
 
-_WORD = re.compile(r"[\w.’'&+]*[\w.’'&+,:-]|.", re.ASCII)
-"""What a line is not broken in: a Latin word with what closes it; a Chinese character is a word."""
+_WORD = re.compile(r"（[^）]*）|[\w.’'&+]*[\w.’'&+,:-]|.", re.ASCII)
+"""What a line is not broken in: a Latin word with what closes it, a bracket; each Chinese character alone."""
 
 
 def _lines(text: str) -> list[str]:
-    """At most :data:`NAME_LINES` lines of :data:`NAME_WIDTH`; an ellipsis ends what did not fit."""
-    lines = [""]
-    for word in _WORD.findall(text):
-        if _width(lines[-1] + word) <= NAME_WIDTH or not lines[-1]:
-            lines[-1] += word
-        elif len(lines) < NAME_LINES or word.isspace():
-            lines.append(word.lstrip())
-        else:
-            return [*lines[:-1], _cut(lines[-1] + word)]
-    return [line.rstrip() for line in lines if line.strip()]
+    """At most two lines of :data:`NAME_WIDTH`, even ones if possible; an ellipsis ends what did not fit."""
+    if _width(text) <= NAME_WIDTH:
+        return [text]
+    words = _WORD.findall(text)
+    breaks = [("".join(words[:n]).strip(), "".join(words[n:]).strip()) for n in range(1, len(words))]
+    fitting = [lines for lines in breaks if max(map(_width, lines)) <= NAME_WIDTH]
+    if fitting:
+        return list(min(fitting, key=lambda lines: max(map(_width, lines))))
+    first, rest = max(
+        (lines for lines in breaks if _width(lines[0]) <= NAME_WIDTH), key=lambda lines: len(lines[0])
+    )
+    return [first, _cut(rest)]
 
 
 def _cut(text: str) -> str:
     while _width(text) > NAME_WIDTH - 1:
         text = text[:-1]
-    return text.rstrip(" ：:，,（(") + "…"
+    return text.rstrip(" ：:，,") + "…"
 
 
 def _width(text: str) -> float:

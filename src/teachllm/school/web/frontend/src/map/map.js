@@ -20,7 +20,8 @@ class KnowledgeMap {
     this.reading = element.querySelector("[data-map-reading]");
     this.edges = [...element.querySelectorAll(".edge[data-from]")];
     this.graph = graphOf(this.edges.map((edge) => [edge.dataset.from, edge.dataset.to]));
-    this.lessons = new Map([...element.querySelectorAll(".node")].map((node) => [node.dataset.lesson, lessonOf(element, node)]));
+    const words = JSON.parse(element.querySelector("[data-map-words]").textContent);
+    this.lessons = new Map([...element.querySelectorAll(".node")].map((node) => [node.dataset.lesson, lessonOf(element, node, words)]));
     this.chosen = null;
     this.entry(this.lessons.keys().next().value);
     this.listen();
@@ -158,9 +159,9 @@ class KnowledgeMap {
 }
 
 /** What the page says about a lesson: its node in the drawing and its item in the list. */
-function lessonOf(element, node) {
-  const { lesson: id, chapter, level, words } = node.dataset;
+function lessonOf(element, node, words) {
+  const { lesson: id, chapter, level } = node.dataset;
   const [x, y] = node.getAttribute("transform").match(/[\d.]+/g).map(Number);
   const item = /** @type {HTMLElement} */ (element.querySelector(`.map-list li[data-lesson="${id}"]`));
-  return { id, chapter, level, words, ready: node.classList.contains("ready"), node, item, x, y, off: false };
+  return { id, chapter, level, words: words[id], ready: node.classList.contains("ready"), node, item, x, y, off: false };
 }
