@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from teachllm.school.language import Both, Lang
+from teachllm.school.progress.place import learner_home
+from teachllm.school.tutor.endpoint import Endpoint, read_endpoint
 from teachllm.school.web.event_log import EventLog
 from teachllm.stack.chat import ChatModel, Event, Failure, Finish, Message, TextDelta, Usage
 
@@ -30,6 +32,7 @@ class StudioModel:
     def __init__(self, load: Callable[[], ChatModel] | None = None) -> None:
         self._load = load
         self._model: ChatModel | None = None
+        self._connected: tuple[Endpoint, ChatModel] | None = None
         self._loading = threading.Lock()
         self._lock = threading.Lock()
         self._fetching: EventLog | None = None
@@ -72,8 +75,18 @@ class StudioModel:
         return model.load() if isinstance(model, LocalChatModel) else None
 
     def connected(self) -> ChatModel | None:
-        """A model that was put in place of the local one, which is too small to judge answers."""
-        return self._loaded() if self._load is not None else None
+        """A model that can judge and answer from text: the learner's endpoint, or one that was put in place of
+        the local one, which is too small for that.
+        """
+        if self._load is not None:
+            return self._loaded()
+        endpoint = read_endpoint(learner_home())
+        with self._loading:
+            if endpoint is None:
+                self._connected = None
+            elif self._connected is None or self._connected[0] != endpoint:
+                self._connected = (endpoint, endpoint.chat_model())
+            return self._connected[1] if self._connected else None
 
     def fetch(self) -> EventLog:
         """Fetches the model's file, or joins the fetch that is going on. It goes on when nobody watches."""

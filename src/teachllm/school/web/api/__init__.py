@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from teachllm.school.web.api import (
     cards,
     chat,
+    endpoint,
     engine,
     exercises,
     figures,
@@ -36,6 +37,7 @@ for part in (
     transfer,
     search,
     model,
+    endpoint,
     chat,
     runs,
     engine,

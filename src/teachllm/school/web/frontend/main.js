@@ -6,6 +6,7 @@ import { enableCopying } from "./src/reading/code.js";
 import { renderMath } from "./src/reading/math.js";
 import { enableTerms } from "./src/reading/terms.js";
 import { trackReading } from "./src/reading/tracker.js";
+import { enableEndpoint } from "./src/shell/endpoint.js";
 import { enableLanguage } from "./src/shell/language.js";
 import { enableMenus } from "./src/shell/menus.js";
 import { enablePhoneBar } from "./src/shell/phone.js";
@@ -21,6 +22,7 @@ enableSearch();
 enableCopying();
 enableTerms();
 enableSettings();
+enableEndpoint();
 
 const body = /** @type {HTMLElement|null} */ (document.querySelector("[data-lesson-body]"));
 const lesson = document.body.dataset.lesson;

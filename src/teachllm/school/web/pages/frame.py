@@ -13,6 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from teachllm.school.language import LANGUAGES, Lang
+from teachllm.school.progress import StoreError
+from teachllm.school.progress.place import learner_home
+from teachllm.school.tutor.endpoint import read_endpoint
 from teachllm.school.web.static_files import BundleMissing, manifest
 from teachllm.school.web.studio import Studio, studio_of
 
@@ -75,8 +78,18 @@ def _frame(request: Request, lang: Lang, theme: str, due: int) -> dict[str, Any]
         "theme": theme,
         "due": due,
         "bundle": _bundle(),
+        "answers_from": _answers_from(),
         "other_language": "?" + urlencode([*query, ("lang", other)]),
     }
+
+
+def _answers_from() -> str | None:
+    """The host that questions go to, if it is another computer."""
+    try:
+        endpoint = read_endpoint(learner_home())
+    except StoreError:  # this may be the page that says so
+        return None
+    return None if endpoint is None or endpoint.is_here else endpoint.host
 
 
 def _html(template: str, status: int, context: dict[str, Any]) -> Response:

@@ -12,6 +12,8 @@ from starlette.responses import Response
 
 from teachllm.school.device_words import device_and_reason
 from teachllm.school.language import Both
+from teachllm.school.progress.place import learner_home
+from teachllm.school.tutor.endpoint import read_endpoint
 from teachllm.school.web.pages.frame import page, without_choices
 from teachllm.school.web.studio import studio_of
 from teachllm.stack.data.assets import ASSETS, AssetDamaged, AssetMissing, asset
@@ -45,6 +47,7 @@ def settings_page(request: Request, look: str | None = None) -> Response:
         "settings",
         title=Both("设置", "Settings").get(lang),
         model=studio.model.status(lang),
+        endpoint=read_endpoint(learner_home()),
         assets=[_state(name) for name in ASSETS],
         machine=_machine(with_device=device_known),
         device_known=device_known,

@@ -212,6 +212,15 @@ export const STRINGS = {
   "chat.about": ["关于：{place}", "About: {place}"],
   "chat.enter": ["回车发送，Shift+回车换行", "Enter sends, Shift+Enter breaks the line"],
 
+  "endpoint.key": ["已保存，以 …{tail} 结尾", "saved, ends in …{tail}"],
+  "endpoint.no-key": ["没有密钥", "no key"],
+  "endpoint.trying": ["已保存。正在试一试", "Saved. Trying it out"],
+  "endpoint.removed": ["已断开，密钥删掉了。", "Disconnected; the key is deleted."],
+  "endpoint.trial.answers": ["能回答", "answers"],
+  "endpoint.trial.streams": ["边写边送", "streams"],
+  "endpoint.trial.form": ["守格式", "keeps to a form"],
+  "endpoint.trial.cites": ["按课文回答", "answers from the text"],
+
   "model.fetch": ["下载模型（{size}）", "Fetch the model ({size})"],
   "model.fetching": ["正在下载：{done} / {total}", "Fetching: {done} of {total}"],
   "model.failed": ["没有下载成功：{message}", "It could not be fetched: {message}"],
