@@ -88,12 +88,14 @@ class _LettersModel:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def embed(self, texts: list[str], kind: str) -> np.ndarray:
+    def encode(self, texts: list[str]) -> tuple[np.ndarray, list[np.ndarray]]:
         self.asked += texts
-        counts = np.array(
-            [[text.lower().count(chr(97 + i)) for i in range(26)] for text in texts], np.float32
-        )
-        return counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-9)
+        tokens = [
+            np.eye(26, dtype=np.float32)[[ord(one) % 32 - 1 for one in text.lower() if one.isalpha()]]
+            for text in texts
+        ]
+        sums = np.stack([one.sum(axis=0) for one in tokens])
+        return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9), tokens
 
 
 @pytest.fixture
@@ -104,6 +106,7 @@ def letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _LettersModel:
     monkeypatch.setattr(meaning, "known_model", lambda: (tmp_path / "model", ("en",)))
     monkeypatch.setattr(meaning, "asset_folder", lambda: tmp_path / "assets")
     monkeypatch.setattr("teachllm.stack.retrieval.embedding.load_embedding_model", lambda folder: model)
+    monkeypatch.setattr(meaning, "encode", lambda model, texts, kind: model.encode(list(texts)))
     return model
 
 
@@ -122,6 +125,7 @@ def test_only_what_changed_is_embedded_again(letters: _LettersModel, tmp_path: P
     assert again is not None
     assert letters.asked[n:] == ["changed"]
     np.testing.assert_allclose(again.vectors[:2], first.vectors[:2])
+    np.testing.assert_array_equal(again.tokens[: again.starts[2]], first.tokens[: first.starts[2]])
     [file] = (tmp_path / "search").iterdir()
     file.write_bytes(b"damaged")
     assert find_meaning(_entries("quartz jumps"), rest=0) is not None
@@ -138,6 +142,9 @@ def test_meaning_finds_what_words_do_not(letters: _LettersModel) -> None:
     asked = sections.ask("silent oitt", "en", found)
     assert sections.places[int(np.argmax(asked.sections))] == ("1.0", "a")
     assert asked.nearest[0] == "listen to it"
+    near = found.near("silent", len(entries))
+    assert near.by_token[0] == pytest.approx(1.0), "every letter is there"
+    assert near.by_token[1:].max() < 1
     assert not sections.ask("silent oitt", "en", None).sections.any()
 
 
@@ -153,7 +160,7 @@ def test_vectors_that_cannot_be_kept_do_no_harm(tmp_path: Path, caplog: pytest.L
     (tmp_path / "file").write_text("")
     (tmp_path / "model").mkdir()
     store = VectorStore(tmp_path / "file", tmp_path / "model")
-    store.add(["a"], np.ones((1, 4), dtype=np.float32))
+    store.add(["a"], np.ones((1, 4), dtype=np.float32), [np.ones((2, 4), dtype=np.float32)])
     store.save()
     assert "could not be kept" in caplog.text
-    assert store["a"].tolist() == [1, 1, 1, 1]
+    assert store.vector("a").tolist() == [1, 1, 1, 1]

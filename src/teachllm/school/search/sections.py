@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from teachllm.school.language import LANGUAGES, Lang
 from teachllm.school.search.entries import PLANNED, Entry, Kind
 from teachllm.school.search.index import Index
-from teachllm.school.search.meaning import Meaning
+from teachllm.school.search.meaning import Meaning, Near
 from teachllm.school.search.terms import Term, is_concept
 from teachllm.school.search.words import Atom, atoms, stem
 
@@ -40,17 +40,18 @@ BEST_SECTIONS = 3
 class Weights:
     """What each kind of evidence is worth, of which all lie between 0 and 1.
 
-    Tuned on `tests/school/questions/dev.jsonl`. Meaning counts by how much of the question is in a language
-    that the model reads.
+    Tuned on `tests/school/questions/dev.jsonl` and on the cards' questions, whose sections are known. Meaning
+    counts by how much of the question is in a language that the model reads.
     """
 
-    own: float = 0.35
-    other: float = 0.35
-    cards: float = 0.1
-    code: float = 0.05
-    lesson: float = 0.75
-    meaning: float = 0.6
-    meaning_of_lesson: float = 0.6
+    own: float = 0.5
+    other: float = 0.55
+    cards: float = 0.05
+    code: float = 0.15
+    lesson: float = 0.35
+    meaning: float = 0.3
+    meaning_of_lesson: float = 0.35
+    by_token: float = 0.6
 
 
 WEIGHTS = Weights()
@@ -74,6 +75,7 @@ STOP_WORDS = frozenset({*map(stem, _ENGLISH.split()), *_CHINESE.split()})
 class Asked:
     """What speaks for which section."""
 
+    question: str
     by_words: Float64[np.ndarray, " entries"]
     """The share of what the question's words tell that each entry has, from 0 to 1."""
     by_meaning: Float64[np.ndarray, " entries"]
@@ -131,30 +133,34 @@ class Sections:
     def ask(self, question: str, lang: Lang, meaning: Meaning | None, weights: Weights = WEIGHTS) -> Asked:
         found = atoms(question)
         by_words = self._by_words(found)
-        by_meaning, nearest = np.zeros(len(self.index.entries)), dict[int, str]()
-        share = 1.0 if meaning and len(meaning.languages) > 1 else min(1.0, 1.5 * _english_share(found))
+        none = np.zeros(len(self.index.entries))
+        near, share = Near(none, none, {}), 0.0
+        if meaning is not None:
+            share = 1.0 if len(meaning.languages) > 1 else min(1.0, 1.5 * _english_share(found))
         if meaning is not None and share > 0:
-            similarities, nearest = meaning.near(question, len(by_meaning))
-            by_meaning = share * similarities
+            near = meaning.near(question, len(none))
         masks = self._masks
         own, other = (self._best(by_words, masks[one]) for one in (lang, "en" if lang == "zh" else "zh"))
-        near = self._best(by_meaning, masks["lesson"])
+        cosines = share * self._best(near.cosines, masks["lesson"])
         scores = (
             weights.own * own
             + weights.other * other
             + weights.cards * self._best(by_words, masks["card"])
             + weights.code * self._best(by_words, masks["code"])
             + weights.lesson * self._of_lessons(np.maximum(own, other))
-            + weights.meaning * near
-            + weights.meaning_of_lesson * self._of_lessons(near)
+            + weights.meaning * cosines
+            + weights.meaning_of_lesson * self._of_lessons(cosines)
+            + weights.by_token * share * self._best(near.by_token, masks["lesson"])
             + NAMED * self._show(_CODE_NAME.findall(question))
         )
-        return Asked(by_words, by_meaning, scores, nearest)
+        return Asked(question, by_words, share * near.cosines, scores, near.pieces)
 
     def best_aside(
         self, sections: Sequence[int], kind: Kind, asked: Asked, lang: Lang, hidden: Collection[str] = ()
     ) -> int | None:
-        """The card or code of some sections that has most of the question, if that is at least `ASIDE`."""
+        """The card or code of some sections that has most of the question, if that is at least `ASIDE`; code
+        that the question names before other code.
+        """
         numbers = [
             number
             for number in np.flatnonzero(np.isin(self.homes, sections) & (asked.by_words >= ASIDE)).tolist()
@@ -162,7 +168,9 @@ class Sections:
             and entry.lang == lang
             and entry.symbol not in hidden
         ]
-        return max(numbers, key=lambda number: asked.by_words[number], default=None)
+        names = _CODE_NAME.findall(asked.question)
+        entries = self.index.entries
+        return max(numbers, key=lambda n: (entries[n].title in names, asked.by_words[n]), default=None)
 
     def best_entry(self, section: int, asked: Asked, lang: Lang) -> int | None:
         """The part of a section's text that says most, in ``lang`` if there is one: the number of its entry.
