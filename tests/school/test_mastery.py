@@ -110,6 +110,10 @@ def test_mastery_of_a_learner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         known = mastery_of_all(store, course, moment)
         assert known["1.1"].level == "mastered"
         assert ready_now(course, known) == set()
+        store.cards.suspend(store.cards.cards("1.1")[0].card.id, True)
+        aside = mastery_of_all(store, course, moment)["1.1"]
+        assert aside.value == known["1.1"].value, "a card set aside is no card less to know"
+        assert "1 set aside" in aside.parts[-1].why.en
         later = mastery_of_all(store, course, moment + timedelta(days=3000))["1.1"]
         assert later.level == "fading"
         assert later.value < known["1.1"].value

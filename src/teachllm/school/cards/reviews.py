@@ -121,9 +121,15 @@ class Reviews:
         return self._states(cards, lesson, now)
 
     def memories(self) -> dict[str, Memory]:
-        """What FSRS knows of each card that is being learned, by its id."""
+        """What FSRS knows of each card that is being learned, by its id; of suspended ones too."""
         with self._store.database.reading() as connection:
             return {row.id: _memory(row) for row in connection.execute(select(tables.cards))}
+
+    def suspended(self) -> set[str]:
+        """The ids of the cards that were set aside until they are taken up again."""
+        kept = tables.cards
+        with self._store.database.reading() as connection:
+            return set(connection.execute(select(kept.c.id).where(kept.c.suspended)).scalars())
 
     def all_cards(self, now: datetime | None = None) -> list[CardState]:
         """Those of every lesson that is there, then the learner's own."""

@@ -89,7 +89,8 @@ class Evidence:
 
     ``wrote``: ``None`` if the lesson has no exercise; ``tried`` counts attempts before the first that passed.
     ``cards``: what FSRS knows of each card of the lesson, ``None`` for one that was never taken in.
-    ``asked`` and a position alone make a lesson begun.
+    Suspended cards are among them, ``suspended`` of them: who sets a card aside goes on forgetting it.
+    ``asked`` alone makes a lesson begun.
     """
 
     read: Counted
@@ -99,6 +100,7 @@ class Evidence:
     tried: bool
     cards: Sequence[Memory | None]
     asked: bool = False
+    suspended: int = 0
 
 
 NO_EVIDENCE = Mastery(0.0, "untouched")
@@ -178,7 +180,9 @@ def _parts(evidence: Evidence, now: datetime) -> list[Part]:
     if evidence.wrote is not None:
         found.append(("wrote", float(evidence.wrote), _why_wrote(evidence.wrote, evidence.tried)))
     if evidence.cards:
-        found.append(("recalled", recall(evidence.cards, now), _why_recalled(evidence.cards)))
+        found.append(
+            ("recalled", recall(evidence.cards, now), _why_recalled(evidence.cards, evidence.suspended))
+        )
     whole = sum(WEIGHTS[name] for name, _, _ in found)
     return [Part(name, share, WEIGHTS[name] / whole, why) for name, share, why in found]
 
@@ -191,11 +195,14 @@ def _why_wrote(passed: bool, tried: bool) -> Both:
     return Both("练习还没写", "the exercise is not written yet")
 
 
-def _why_recalled(cards: Sequence[Memory | None]) -> Both:
+def _why_recalled(cards: Sequence[Memory | None], suspended: int) -> Both:
     seen = sum(card is not None and card.reviews > 0 for card in cards)
     if not seen:
         return Both(f"{len(cards)} 张卡片都还没答过", f"none of {len(cards)} cards answered yet")
+    aside = Both("", "")
+    if suspended:
+        aside = Both(f"；搁下的 {suspended} 张也会淡忘", f"; {suspended} set aside, which fade all the same")
     return Both(
-        f"{len(cards)} 张卡片答过 {seen} 张；份额是今天想得起每张的平均概率",
-        f"{seen} of {len(cards)} cards answered; the share is the mean chance of recalling one today",
+        f"答过 {seen} / {len(cards)} 张卡片；份额是今天想得起每张的平均概率{aside.zh}",
+        f"{seen} of {len(cards)} cards answered; the share is the mean chance of recalling one today{aside.en}",
     )
