@@ -68,6 +68,8 @@ def test_levels_from_untouched_to_fading_and_back() -> None:
     known = mastery(evidence([learned("a"), learned("b")]), NOW)
     assert known.level == "mastered"
     assert known.value == pytest.approx(1)
+    unwritten = mastery(evidence([learned("a"), learned("b")], wrote=False), NOW)
+    assert (unwritten.level, unwritten.weakest) == ("learning", "wrote")
     assert known.fading_on is not None
     days = (known.fading_on - NOW.astimezone().date()).days
     cards: list[Memory | None] = [learned("a"), learned("b")]

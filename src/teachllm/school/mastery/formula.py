@@ -204,5 +204,5 @@ def _why_recalled(cards: Sequence[Memory | None], suspended: int) -> Both:
         aside = Both(f"；搁下的 {suspended} 张也会淡忘", f"; {suspended} set aside, which fade all the same")
     return Both(
         f"答过 {seen} / {len(cards)} 张卡片；份额是今天想得起每张的平均概率{aside.zh}",
-        f"{seen} of {len(cards)} cards answered; the share is the mean chance of recalling one today{aside.en}",
+        f"{seen} of {len(cards)} cards answered; share: the mean chance to recall one today{aside.en}",
     )
