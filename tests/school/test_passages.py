@@ -118,25 +118,25 @@ def _entries(*texts: str) -> list[Entry]:
 
 
 def test_only_what_changed_is_embedded_again(letters: _LettersModel, tmp_path: Path) -> None:
-    first = find_meaning(_entries("quartz jumps", "vex nymph"), rest=0)
+    first = find_meaning(_entries("quartz jumps", "vex nymph"), tmp_path, rest=0)
     assert first is not None
     n = len(letters.asked)
-    again = find_meaning(_entries("quartz jumps", "changed"), rest=0)
+    again = find_meaning(_entries("quartz jumps", "changed"), tmp_path, rest=0)
     assert again is not None
     assert letters.asked[n:] == ["changed"]
     np.testing.assert_allclose(again.vectors[:2], first.vectors[:2])
     np.testing.assert_array_equal(again.tokens[: again.starts[2]], first.tokens[: first.starts[2]])
-    [file] = (tmp_path / "search").iterdir()
+    [file] = (tmp_path / "search").rglob("*.npz")
     file.write_bytes(b"damaged")
-    assert find_meaning(_entries("quartz jumps"), rest=0) is not None
+    assert find_meaning(_entries("quartz jumps"), tmp_path, rest=0) is not None
     assert letters.asked[-2:] == ["T0", "quartz jumps"]
-    assert find_meaning(_entries("new"), lambda: False) is None, "no longer wanted"
+    assert find_meaning(_entries("new"), tmp_path, lambda: False) is None, "no longer wanted"
 
 
-def test_meaning_finds_what_words_do_not(letters: _LettersModel) -> None:
+def test_meaning_finds_what_words_do_not(letters: _LettersModel, tmp_path: Path) -> None:
     entries = _entries("listen to it", "some other words", "more of those")
     index = Index.build(entries, Vocabulary())
-    found = find_meaning(entries, rest=0)
+    found = find_meaning(entries, tmp_path, rest=0)
     assert isinstance(found, Meaning)
     sections = Sections(index)
     asked = sections.ask("silent oitt", "en", found)

@@ -272,7 +272,7 @@ def test_many_searches_at_once(small_course: Path) -> None:
 
 
 def test_the_public_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "find_meaning", lambda entries, is_wanted: None)
+    monkeypatch.setattr(engine, "find_meaning", lambda entries, course, is_wanted: None)
     school_search.warm_up()
     _wait_for_threads()
     assert set(school_search.__all__) == {"KIND_NAMES", "Hit", "search", "search_whole", "warm_up"}

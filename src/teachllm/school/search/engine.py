@@ -188,10 +188,10 @@ class _Engine:
         """Vectors for the index that is there, unless it has them."""
         with self._embedding:
             library, stamp = self._library, self._stamp
-            if library is None or library.meaning is not None:
+            if library is None or stamp is None or library.meaning is not None:
                 return
             try:
-                meaning = find_meaning(library.index.entries, lambda: self._wanted == stamp)
+                meaning = find_meaning(library.index.entries, stamp[0], lambda: self._wanted == stamp)
             except Exception:
                 log.exception("the course could not be embedded; search goes by words alone")
                 return

@@ -143,16 +143,23 @@ def known_model() -> tuple[Path, Collection[Lang]] | None:
 
 
 def find_meaning(
-    entries: Sequence[Entry], is_wanted: Callable[[], bool] = lambda: True, *, rest: float = REST
+    entries: Sequence[Entry],
+    course: Path,
+    is_wanted: Callable[[], bool] = lambda: True,
+    *,
+    rest: float = REST,
 ) -> Meaning | None:
-    """Embed what is not on disk yet, and give all. None without a model, or once it is no longer wanted."""
+    """Embed what is not on disk yet, and give all. None without a model, or once it is no longer wanted.
+
+    course: its folder; each course has its own file of vectors.
+    """
     if (known := known_model()) is None:
         return None
     from teachllm.stack.retrieval.embedding import load_embedding_model  # PyTorch takes seconds to import
 
     folder, languages = known
     model = load_embedding_model(folder)
-    store = VectorStore(asset_folder().parent / "search", folder)
+    store = VectorStore(asset_folder().parent / "search" / _key(str(course.resolve())).hex()[:12], folder)
     texts, owners = pieces_of(entries, languages)
     missing = [text for text in dict.fromkeys(texts) if text not in store]
     saved = time.monotonic()
