@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from teachllm.school.web.pages import (
     engine,
     home,
+    interview,
     knowledge_map,
     lesson,
     plan,
@@ -18,7 +19,7 @@ from teachllm.school.web.pages import (
 from teachllm.school.web.pages.errors import error_page
 
 router = APIRouter(include_in_schema=False)
-for part in (home, knowledge_map, lesson, plan, practice, search, settings, runs, engine):
+for part in (home, interview, knowledge_map, lesson, plan, practice, search, settings, runs, engine):
     router.include_router(part.router)
 
 __all__ = ["error_page", "router"]

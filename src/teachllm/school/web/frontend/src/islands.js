@@ -15,6 +15,7 @@ const KINDS = {
   run: () => import("./runs/run.js"),
   engine: () => import("./engine/engine.js"),
   plan: () => import("./plan/plan.js"),
+  interview: () => import("./interview/interview.js"),
   transfer: () => import("./shell/transfer.js"),
   map: () => import("./map/map.js"),
   notes: () => import("./reading/notes-page.js"),
