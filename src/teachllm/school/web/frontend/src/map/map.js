@@ -3,6 +3,9 @@ import { debounce, h } from "../core/dom.js";
 import { t } from "../core/strings.js";
 import { graphOf, neighbour, wanted } from "./graph.js";
 
+/** Height of a chapter's title in the drawing. */
+const TITLE = 40;
+
 /** @param {HTMLElement} element */
 export function mount(element) {
   const map = new KnowledgeMap(element);
@@ -58,6 +61,11 @@ class KnowledgeMap {
     return this.form.elements.view.value;
   }
 
+  /** Is the graph shown, not only the list? On a narrow screen it never is. */
+  get drawn() {
+    return this.drawing.getClientRects().length > 0;
+  }
+
   /** Draws what leads to a lesson and what comes after it. */
   trace(lesson) {
     const needs = lesson ? this.graph.needs(lesson) : new Set();
@@ -102,9 +110,9 @@ class KnowledgeMap {
       this.form.reset();
       this.filter();
     }
-    if (this.drawing.checkVisibility?.() ?? this.view === "graph") {
-      node.focus();
-      node.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (this.drawn) {
+      node.focus({ preventScroll: true });
+      this.bringUp(this.lessons.get(lesson));
       this.choose(lesson);
     } else {
       const details = item.querySelector("details");
@@ -129,8 +137,8 @@ class KnowledgeMap {
     const next = neighbour([...this.lessons.values()].filter((one) => !one.off), from, event.key);
     if (!next) return;
     event.preventDefault();
-    next.node.focus();
-    next.node.scrollIntoView({ block: "nearest", inline: "nearest" });
+    next.node.focus({ preventScroll: true });
+    this.bringUp(next);
   }
 
   filter() {
@@ -154,7 +162,19 @@ class KnowledgeMap {
     this.element.querySelector("[data-map-count]").textContent = t("map.shown", { n: shown });
     const first = [...this.lessons.values()].find((one) => !one.off);
     if (first && (!this.chosen || this.lessons.get(this.chosen).off)) this.entry(first.id);
-    if (asked.words.length || asked.chapter) first?.node.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (first && (asked.words.length || asked.chapter)) this.bringUp(first);
+  }
+
+  /** Scrolls, no farther than it must, until the lesson is seen below the bar and the tools. */
+  bringUp({ node }) {
+    if (!this.drawn) return;
+    const { top, bottom, left, right } = node.getBoundingClientRect();
+    const free = document.querySelector(".bar").clientHeight + this.form.clientHeight + TITLE;
+    if (top < free) scrollBy({ top: top - free });
+    else if (bottom > innerHeight) scrollBy({ top: Math.min(top - free, bottom - innerHeight + innerHeight / 3) });
+    const view = this.drawing.parentElement;
+    const frame = view.getBoundingClientRect();
+    view.scrollLeft += Math.min(0, left - frame.left) + Math.max(0, right - frame.right);
   }
 }
 
