@@ -132,7 +132,7 @@ def test_a_vocabulary_of_bytes(recipe_file: Path) -> None:
 
 
 def _data(table: dict) -> DataRecipe:
-    from teachllm.stack.pretraining.typed_tables import read_table
+    from teachllm.stack.data.typed_tables import read_table
 
     recipe, problems = read_table(DataRecipe, table)
     assert recipe is not None, problems

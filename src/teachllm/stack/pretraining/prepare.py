@@ -29,13 +29,13 @@ from teachllm.stack.data.documents import Document, cut_place, read_json_lines
 from teachllm.stack.data.file_lock import file_lock
 from teachllm.stack.data.pipeline import StepReport, clean
 from teachllm.stack.data.shards import ShardWriter, TokenShards
+from teachllm.stack.data.typed_tables import as_table
 from teachllm.stack.data.whole_folder import whole_folder
 from teachllm.stack.pretraining.cleaning import cleaning_steps
 from teachllm.stack.pretraining.corpus import fingerprint, read_corpus
 from teachllm.stack.pretraining.events import CorpusCleaned, DataProgress, DataReady, Event, Stage
 from teachllm.stack.pretraining.recipe import SPECIAL_TOKENS, CorpusShare, DataRecipe
 from teachllm.stack.pretraining.reports import report_from_json, report_to_json
-from teachllm.stack.pretraining.typed_tables import as_table
 from teachllm.stack.tokenizer import Tokenizer
 from teachllm.stack.tokenizer.tokenizer import learn_merges
 

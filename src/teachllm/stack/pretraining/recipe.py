@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from teachllm.stack.data.rows import Packing
+from teachllm.stack.data.typed_tables import as_table, read_table, write_toml
 from teachllm.stack.models.llama import LlamaConfig
-from teachllm.stack.pretraining.typed_tables import as_table, read_table, write_toml
 from teachllm.stack.training.config import TrainingConfig
 
 SPECIAL_TOKENS = ("<|endoftext|>",)

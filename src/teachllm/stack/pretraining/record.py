@@ -28,8 +28,8 @@ from typing import Any, Literal, TypeAlias, get_type_hints
 
 import psutil
 
+from teachllm.stack.data.typed_tables import read_table
 from teachllm.stack.pretraining.events import Comparison, Evaluated, Event, Sampled, TaskScored, Warned
-from teachllm.stack.pretraining.typed_tables import read_table
 from teachllm.stack.training.events import Saved, Spike, StepMetrics
 
 Status = Literal["preparing", "training", "finished", "stopped", "failed"]
