@@ -26,7 +26,7 @@ def with_sections(
     """
     if _n_words(query) < QUESTION or not sections.places:
         return matches
-    about = sections_about(sections, sections.ask(query.text, lang, meaning), lang)
+    about = sections_about(sections, sections.ask(query.text, lang, meaning, by_token=False), lang)
     places = {match.entry.place: number for number, match in reversed([*enumerate([*matches, *about])])}
     rankings = [_ranking([places[match.entry.place] for match in one]) for one in (matches, about)]
     shown = {places[match.entry.place]: match for match in (*about, *matches)}

@@ -73,7 +73,7 @@ class Meaning:
     """Of all pieces, end to end, times `SCALE`."""
     starts: Int64[np.ndarray, " pieces+1"]
 
-    def near(self, question: str, n_entries: int) -> Near:
+    def near(self, question: str, n_entries: int, *, by_token: bool = True) -> Near:
         from teachllm.stack.retrieval.late_interaction.maxsim import maxsim_scores
 
         pooled, (asked,) = encode(self.model, [question], "query")
@@ -83,15 +83,15 @@ class Meaning:
         last[self.owners[order]] = order  # of several with one owner the last stays, which is the nearest
         by_piece = np.where(last >= 0, cosines[last], 0.0)
         nearest = {int(entry): self.pieces[last[entry]] for entry in np.flatnonzero(by_piece > 0)}
-        by_token = np.zeros(n_entries)
-        if len(asked):
+        tokens = np.zeros(n_entries)
+        if by_token and len(asked):
             best = np.sort(order[-CANDIDATES:])
             lengths = np.diff(self.starts)[best]
             begins, ends = self.starts[best].tolist(), self.starts[best + 1].tolist()
             rows = np.concatenate([np.arange(*part) for part in zip(begins, ends, strict=True)])
             found = maxsim_scores(asked, self.tokens[rows].astype(np.float32) / SCALE, lengths.tolist())
-            np.maximum.at(by_token, self.owners[best], found / len(asked))
-        return Near(by_piece, by_token, nearest)
+            np.maximum.at(tokens, self.owners[best], found / len(asked))
+        return Near(by_piece, tokens, nearest)
 
 
 def encode(

@@ -16,7 +16,7 @@ from teachllm.school.search.words import atoms
 ENOUGH = 0.5
 UNKNOWN = 5.0
 """What a word tells that the course does not have; rare words of the course tell about 7."""
-# A logistic regression on dev.jsonl and unanswerable.jsonl of tests/school/questions and the cards' questions.
+# A logistic regression on dev.jsonl and unanswerable.jsonl (tests/school/questions) and on the cards.
 # The bias is where it refuses 93 % of those that it should, and a tenth of the others in dev.jsonl.
 KNOWN, PLANNED, BIAS = 10.7, -4.2, -7.6
 
