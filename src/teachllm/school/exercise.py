@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import importlib.machinery
 import importlib.util
 import re
@@ -18,11 +19,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from teachllm.school.course import load_course
+from teachllm.school.course import Course, load_course
 from teachllm.school.language import Both
 from teachllm.school.problem import LessonError, Problem
 from teachllm.school.yaml_file import BothText, YamlFile, read_text, read_yaml, validate
 
+_SYMBOL = re.compile(r"^symbol:\s*(teachllm[\w.]*:\w+)", re.M)
 _REGION = re.compile(r"^\s*#\s*(region:.*|endregion\b.*)$")
 
 
@@ -99,6 +101,16 @@ def exercise(lesson_id: str) -> Exercise:
     source = _module_source(file, entry.symbol.partition(":")[0])
     stamp = (path.stat().st_mtime_ns, source.stat().st_mtime_ns)
     return _exercise(lesson_id, lesson.folder, source, stamp)
+
+
+def lessons_of_symbols(course: Course) -> dict[str, str]:
+    """The lesson whose exercise each symbol is. Cheap: only the line that names it is read."""
+    found = {}
+    for lesson in course.available():
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if named := _SYMBOL.search(lesson.file("exercise.yaml").read_text("utf-8")):
+                found[named[1]] = lesson.id
+    return found
 
 
 @lru_cache(maxsize=256)

@@ -41,11 +41,14 @@ class Thread:
 
 @dataclass(frozen=True)
 class Message:
+    """``reply``: of an answer, as :meth:`teachllm.school.tutor.reply.Reply.to_kept` wrote it."""
+
     id: int
     thread: int
     role: str
     text: str
     created: datetime
+    reply: Any = None
 
     def to_json(self) -> dict[str, Any]:
         return {"id": self.id, "role": self.role, "text": self.text, "created": self.created.isoformat()}
@@ -61,7 +64,9 @@ class Conversations:
         with self.database.writing() as connection:
             return add(connection, tables.threads, values)
 
-    def add_message(self, thread: int, role: Literal["user", "assistant", "system"], text: str) -> int:
+    def add_message(
+        self, thread: int, role: Literal["user", "assistant", "system"], text: str, reply: Any = None
+    ) -> int:
         """Returns its id. Raises :class:`UnknownThread`."""
         now = datetime.now(UTC)
         threads = tables.threads
@@ -71,7 +76,7 @@ class Conversations:
                 raise UnknownThread(_GONE)
             title = row.title or (_title(text) if role == "user" else "")
             connection.execute(update(threads).where(threads.c.id == thread).values(title=title, updated=now))
-            values = {"thread": thread, "role": role, "text": text, "created": now}
+            values = {"thread": thread, "role": role, "text": text, "created": now, "reply": reply}
             return add(connection, tables.messages, values)
 
     def threads(self) -> list[Thread]:

@@ -155,6 +155,12 @@ class Practice:
         with self.database.reading() as connection:
             return connection.execute(statement).scalar()
 
+    def lessons_passed(self) -> set[str]:
+        """Those whose exercise was passed."""
+        made = tables.submissions
+        with self.database.reading() as connection:
+            return set(connection.execute(select(made.c.lesson).where(made.c.passed).distinct()).scalars())
+
     def exercise_state(self, lesson: str, limit: int = 30) -> ExerciseState:
         """``limit`` is the most submissions to give."""
         return ExerciseState(

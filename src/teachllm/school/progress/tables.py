@@ -24,7 +24,7 @@ from sqlalchemy import (
     false,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision that this code reads and writes."""
 
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
@@ -166,6 +166,7 @@ messages = Table(
     Column("role", String(16), nullable=False),
     Column("text", Words, nullable=False),
     Column("created", Moment, nullable=False),
+    Column("reply", JSON(none_as_null=True)),
     sqlite_autoincrement=True,
 )
 

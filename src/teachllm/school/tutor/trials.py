@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -45,7 +46,7 @@ def try_out(model: ChatModel, lang: Lang) -> list[Trial]:
     for attempt in (_answers, _form, _cites):
         began = time.perf_counter()
         try:
-            found = attempt(model, lang)
+            found: _Found = attempt(model, lang)
         except ChatError as error:
             found = [(_NAMES[attempt], False, Both.same(str(error)))]
         seconds = time.perf_counter() - began
@@ -91,7 +92,11 @@ def _cites(model: ChatModel, lang: Lang) -> _Found:
     return [("cites", passed, _DOES_CITE if passed else _DOES_NOT_CITE)]
 
 
-_NAMES: dict[Any, Name] = {_answers: "answers", _form: "form", _cites: "cites"}
+_NAMES: dict[Callable[[ChatModel, Lang], _Found], Name] = {
+    _answers: "answers",
+    _form: "form",
+    _cites: "cites",
+}
 _COUNT = Both("从一数到十，用汉字。", "Count from one to ten, in words.")
 _JSON = Both(
     '只输出 JSON，不要别的：{"sum": 19 加 23 的和，"even": 这个和是不是偶数（true 或 false）}',

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from teachllm.school.language import Both, Lang
 from teachllm.school.progress.place import learner_home
@@ -75,13 +75,13 @@ class StudioModel:
         return model.load() if isinstance(model, LocalChatModel) else None
 
     def connected(self) -> ChatModel | None:
-        """A model that can judge and answer from text: the learner's endpoint, or one that was put in place of
-        the local one, which is too small for that.
+        """A model that can judge and answer from text: the learner's endpoint, or one that was put in place
+        of the local one, which is too small for that.
         """
         if self._load is not None:
             return self._loaded()
         endpoint = read_endpoint(learner_home())
-        with self._loading:
+        with self._lock:
             if endpoint is None:
                 self._connected = None
             elif self._connected is None or self._connected[0] != endpoint:
@@ -96,7 +96,14 @@ class StudioModel:
                 threading.Thread(target=_fetch, args=(self._fetching,), name="fetch", daemon=True).start()
             return self._fetching
 
-    def answer(self, messages: Sequence[Message], lang: Lang, keep: Callable[[str], None]) -> Answer:
+    def answer(
+        self,
+        model: ChatModel,
+        messages: Sequence[Message],
+        lang: Lang,
+        writing: Writing,
+        keep: Callable[[str], Told],
+    ) -> Answer:
         """The next answer, to be begun. ``keep`` gets its text, or what there is of it when it is stopped.
 
         Raises :class:`ModelBusy` while another answer is being written.
@@ -104,7 +111,7 @@ class StudioModel:
         with self._lock:
             if self._answer is not None and not self._answer.log.closed:
                 raise ModelBusy
-            self._answer = Answer(self._loaded, messages, lang, keep)
+            self._answer = Answer(model, messages, lang, writing, keep)
             return self._answer
 
     def stop(self) -> bool:
@@ -122,21 +129,37 @@ class StudioModel:
             return self._model
 
 
+Told: TypeAlias = dict[str, Any]
+
+
+class Writing(Protocol):
+    """What stands between a model and the reader: it takes pieces and gives back what may be shown."""
+
+    def add(self, piece: str) -> str: ...
+
+    def end(self) -> str: ...
+
+
 class Answer:
-    """One answer, written by a thread. Events: ``delta`` with ``text``; then ``done`` or ``error``."""
+    """One answer, written by a thread. Events: ``delta`` with ``text``; then ``done`` with what ``keep``
+    told, or ``error``.
+    """
 
     def __init__(
         self,
-        loaded: Callable[[], ChatModel],
+        model: ChatModel,
         messages: Sequence[Message],
         lang: Lang,
-        keep: Callable[[str], None],
+        writing: Writing,
+        keep: Callable[[str], Told],
     ) -> None:
         self.log = EventLog()
-        self._loaded = loaded
+        self._model = model
         self._messages = messages
         self._lang: Lang = lang
+        self._writing = writing
         self._keep = keep
+        self._text = ""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="answer", daemon=True)
 
@@ -149,29 +172,28 @@ class Answer:
             self.log.close()
 
     def _work(self) -> None:
-        text = ""
         try:
             event: Event | None = None
             usage: Usage | None = None
             pieces, began = 0, 0.0
-            for event in self._events():
+            for event in self._model.stream(self._messages, stop=self._stopped):
                 if isinstance(event, TextDelta):
                     began = began or time.perf_counter()
                     pieces += 1
-                    text += event.text
-                    self.log.add({"event": "delta", "text": event.text})
+                    self._show(self._writing.add(event.text))
                 elif isinstance(event, Usage):
                     usage = event
             seconds = time.perf_counter() - began if began else 0.0
-            if text:
-                self._keep(text)
+            if pieces:
+                self._show(self._writing.end())
+            told = self._keep(self._text) if self._text else {}
             if isinstance(event, Finish) and event.reason != "cancelled":
                 tokens = usage.completion_tokens if usage else pieces
                 speed = tokens / max(seconds, 1e-3)
-                self.log.add({"event": "done", "tokens": tokens, "tokens_per_second": speed})
+                self.log.add({"event": "done", "tokens": tokens, "tokens_per_second": speed, **told})
             elif isinstance(event, Failure):
-                told = _FAILURES.get(event.kind)
-                message = told.get(self._lang) if told else event.message
+                known = _FAILURES.get(event.kind)
+                message = known.get(self._lang) if known else event.message
                 self.log.add({"event": "error", "message": message})
         except Exception as error:
             log.exception("the chat model failed")
@@ -180,11 +202,10 @@ class Answer:
         finally:
             self.log.close()
 
-    def _events(self) -> Iterator[Event]:
-        """Loads the model first; whoever stops meanwhile gets no answer."""
-        model = self._loaded()
-        if not self._stopped.is_set():
-            yield from model.stream(self._messages, stop=self._stopped)
+    def _show(self, text: str) -> None:
+        if text:
+            self._text += text
+            self.log.add({"event": "delta", "text": text})
 
 
 _FAILURES: dict[str, Both] = {

@@ -28,7 +28,7 @@ class Source(BaseModel):
 @router.get("")
 def show(studio: TheStudio, lang: TheLang, lesson_id: str) -> dict[str, Any]:
     """The task, the stub, and what the learner has left here: draft and submissions, newest first."""
-    task = _exercise(studio, lesson_id)
+    task = exercise_of(studio, lesson_id)
     left = studio.store.exercise_state(lesson_id)
     return {
         "title": task.title.get(lang),
@@ -45,7 +45,7 @@ def show(studio: TheStudio, lang: TheLang, lesson_id: str) -> dict[str, Any]:
 
 @router.put("/draft")
 def keep_draft(studio: TheStudio, lesson_id: str, draft: Source) -> dict[str, Any]:
-    _exercise(studio, lesson_id)
+    exercise_of(studio, lesson_id)
     studio.store.save_draft(lesson_id, draft.source)
     return {"saved": True}
 
@@ -55,7 +55,7 @@ async def submit(studio: TheStudio, lang: TheLang, lesson_id: str, solution: Sou
     """The verdict. It is kept before it is told; a submission that was stopped is not kept."""
 
     def grade() -> dict[str, Any]:
-        _exercise(studio, lesson_id)
+        exercise_of(studio, lesson_id)
         studio.store.save_draft(lesson_id, solution.source)
         verdict = studio.submissions.grade(lesson_id, studio.runner.submit(lesson_id, solution.source))
         if verdict.status != "cancelled":
@@ -72,7 +72,7 @@ def cancel(studio: TheStudio, lesson_id: str) -> dict[str, Any]:
 
 @router.get("/hint/{index}")
 def hint(studio: TheStudio, lang: TheLang, lesson_id: str, index: int) -> dict[str, Any]:
-    hints = _exercise(studio, lesson_id).hints
+    hints = exercise_of(studio, lesson_id).hints
     if not 0 <= index < len(hints):
         count = len(hints)
         raise Refusal(404, Both(f"一共 {count} 个提示。", f"There are {count} hints."))
@@ -82,7 +82,7 @@ def hint(studio: TheStudio, lang: TheLang, lesson_id: str, index: int) -> dict[s
 @router.get("/solution")
 def solution(studio: TheStudio, lesson_id: str) -> dict[str, Any]:
     """The stack's own version, for those who have passed."""
-    task = _exercise(studio, lesson_id)
+    task = exercise_of(studio, lesson_id)
     if not studio.store.exercise_state(lesson_id).passed:
         why = Both(
             "先通过检查，再和课程的写法对照。",
@@ -92,7 +92,8 @@ def solution(studio: TheStudio, lesson_id: str) -> dict[str, Any]:
     return {"source": task.solution_source}
 
 
-def _exercise(studio: Studio, lesson_id: str) -> Exercise:
+def exercise_of(studio: Studio, lesson_id: str) -> Exercise:
+    """Refuses a lesson that has none."""
     lesson = available(studio, lesson_id)
     if not lesson.file("exercise.yaml").exists():
         why = Both(f"{lesson_id} 这一课没有练习。", f"Lesson {lesson_id} has no exercise.")
