@@ -28,6 +28,7 @@ PAGES = {
     "review": "/review",
     "search": "/search?q=softmax",
     "plan": "/plan",
+    "interview": "/interview",
     "notes": "/notes",
     "chat": "/chat",
     "runs": "/runs",

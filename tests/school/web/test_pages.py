@@ -34,6 +34,7 @@ KINDS = {
     "review": "/review",
     "search": "/search?q=softmax",
     "plan": "/plan",
+    "interview": "/interview",
     "map": "/map",
     "notes": "/notes",
     "chat": "/chat",

@@ -17,11 +17,13 @@ from teachllm.school.interview.report import Share
 from teachllm.school.language import Both, Lang
 from teachllm.school.lesson import render_snippet
 from teachllm.school.web.pages.frame import page, without_choices
+from teachllm.school.web.security import HEADERS
 from teachllm.school.web.studio import studio_of
 
 router = APIRouter()
 TIMES = (60, 90, 120, 180)
 """Seconds for one answer that the form offers."""
+_MAY_LISTEN = HEADERS["permissions-policy"].replace("microphone=()", "microphone=(self)")
 
 
 @router.get("/interview")
@@ -51,7 +53,7 @@ def one_interview(request: Request, number: int) -> Response:
     lang = studio.language(request)
     held = Interviews(studio.store).get(number)
     over = held.finished is not None
-    return page(
+    shown = page(
         request,
         "interview",
         title=Both("面试报告", "Report of the interview").get(lang)
@@ -62,6 +64,9 @@ def one_interview(request: Request, number: int) -> Response:
         going_on=None if over else held,
         report=_shown(report_of(studio.store, number), studio.course, lang) if over else None,
     )
+    if not over:  # an answer may be spoken; the browser still asks before it listens
+        shown.headers["permissions-policy"] = _MAY_LISTEN
+    return shown
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ class ShownReport:
     day: str
     percent: int
     change: int | None
-    minutes: int
+    time: str
     over: int
     limit: int
     topics: list[tuple[str, int, int]]
@@ -189,7 +194,7 @@ def _shown(report: Report, course: Course, lang: Lang) -> ShownReport:
         day=held.started.astimezone().strftime("%Y-%m-%d %H:%M"),
         percent=percent(report.score),
         change=None if report.before is None else percent(report.score) - percent(report.before),
-        minutes=round(report.seconds / 60),
+        time=clock(report.seconds),
         over=report.over,
         limit=held.config.seconds,
         topics=[
