@@ -31,6 +31,7 @@ if (body && lesson) {
   const state = JSON.parse(document.querySelector("#lesson-state").textContent);
   enablePhoneBar();
   reading = trackReading(body, lesson, state);
+  import("./src/chat/panel.js").then(({ enableTutor }) => enableTutor(lesson, () => reading.anchor()));
   import("./src/reading/notes.js").then(({ enableNotes }) => enableNotes(body, lesson, state));
 }
 enableShortcuts(reading);

@@ -1,12 +1,16 @@
 /**
  * The Markdown that a model writes, as elements. Text stays text: nothing that the model says can become markup, a script or
- * a request (no HTML, no pictures; links are shown with their address and only for http and https).
+ * a request (no HTML, no pictures, no links but those of its citations, which lead into the course).
  */
 import { h } from "../core/dom.js";
 
-/** @param {string} source @returns {Node[]} */
-export function markdown(source) {
-  return blocks(source).map(render);
+/**
+ * @param {string} source
+ * @param {{number: number, address: string}[]} [places]  what `[1]` leads to
+ * @returns {Node[]}
+ */
+export function markdown(source, places = []) {
+  return blocks(source).map((block) => render(block, places));
 }
 
 /**
@@ -64,33 +68,35 @@ const startsBlock = (lines, at, already) => already > 0 && (/^\s{0,3}(```|~~~|#{
 const isTable = (lines, at) => lines[at].includes("|") && (lines[at + 1] ?? "").includes("|") && /^[\s|:-]*-[\s|:-]*$/.test(lines[at + 1]);
 const cells = (line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
 
-function render(block) {
+function render(block, places) {
   switch (block.kind) {
     case "code": return h("pre", { tabindex: "0" }, h("code", { dataset: { lang: block.lang } }, block.text));
-    case "heading": return h("p.said-heading", null, inline(block.text));
-    case "list": return h(block.ordered ? "ol" : "ul", block.ordered && block.start !== 1 ? { start: block.start } : null, block.items.map((item) => h("li", null, inline(item))));
-    case "quote": return h("blockquote", null, markdown(block.text));
+    case "heading": return h("p.said-heading", null, inline(block.text, places));
+    case "list": return h(block.ordered ? "ol" : "ul", block.ordered && block.start !== 1 ? { start: block.start } : null, block.items.map((item) => h("li", null, inline(item, places))));
+    case "quote": return h("blockquote", null, markdown(block.text, places));
     case "table": return h("div.scroll", { tabindex: "0" }, h("table.data", null,
-      h("thead", null, h("tr", null, block.rows[0].map((cell) => h("th", { scope: "col" }, inline(cell))))),
-      h("tbody", null, block.rows.slice(1).map((row) => h("tr", null, row.map((cell) => h("td", null, inline(cell))))))));
-    default: return h("p", null, inline(block.text));
+      h("thead", null, h("tr", null, block.rows[0].map((cell) => h("th", { scope: "col" }, inline(cell, places))))),
+      h("tbody", null, block.rows.slice(1).map((row) => h("tr", null, row.map((cell) => h("td", null, inline(cell, places))))))));
+    default: return h("p", null, inline(block.text, places));
   }
 }
 
-const INLINE = /(`+)([^`]|[^`][\s\S]*?[^`])\1(?!`)|\*\*([^*\s](?:[^*]*[^*\s])?)\*\*|\*([^*\s](?:[^*]*[^*\s])?)\*|\[([^\]\n]+)\]\((https?:\/\/[^\s)]+)\)/g;
+const INLINE = /(`+)([^`]|[^`][\s\S]*?[^`])\1(?!`)|\*\*([^*\s](?:[^*]*[^*\s])?)\*\*|\*([^*\s](?:[^*]*[^*\s])?)\*|\[(\d{1,3})\](?!\()/g;
 
-/** Code, strong, emphasis and links inside a line; everything else is text. */
-export function inline(text) {
+/** Code, strong, emphasis and citations inside a line; everything else is text, addresses too. */
+export function inline(text, places = []) {
   const parts = [];
   let last = 0;
   for (const match of text.matchAll(INLINE)) {
     parts.push(text.slice(last, match.index));
     last = match.index + match[0].length;
     if (match[2] !== undefined) parts.push(h("code", null, match[2].trim() || match[2]));
-    else if (match[3] !== undefined) parts.push(h("strong", null, inline(match[3])));
-    else if (match[4] !== undefined) parts.push(h("em", null, inline(match[4])));
-    else parts.push(h("a", { href: match[6], rel: "noreferrer noopener", target: "_blank" }, match[5]), ` (${match[6]})`);
+    else if (match[3] !== undefined) parts.push(h("strong", null, inline(match[3], places)));
+    else if (match[4] !== undefined) parts.push(h("em", null, inline(match[4], places)));
+    else parts.push(citation(match[0], places.find((one) => one.number === Number(match[5]))));
   }
   parts.push(text.slice(last));
   return parts.filter((part) => part !== "");
 }
+
+const citation = (text, place) => (place ? h("a.cite", { href: place.address, title: place.title }, text) : text);

@@ -32,7 +32,9 @@ export async function mount(element) {
     h("div.cap", null, h("b", null, t("exercise.title", { lesson }), ` · ${exercise.title}`), h("span", null, badge, h("code", null, exercise.symbol.split(":").at(-1)))),
     h("div.task", null, fromServer(exercise.task_html)),
     host,
-    h("div.actions", null, submitButton, cancelButton, hints.button, h("button.link", { type: "button", onclick: reset }, t("exercise.reset")), running, h("span.sp"), saved),
+    h("div.actions", null, submitButton, cancelButton, hints.button,
+      h("button.link", { type: "button", onclick: () => document.dispatchEvent(new CustomEvent("teachllm:ask", { detail: { exercise: true } })) }, t("tutor.from-exercise")),
+      h("button.link", { type: "button", onclick: reset }, t("exercise.reset")), running, h("span.sp"), saved),
     hints.element, verdictBox, after, past);
   element.setAttribute("aria-label", t("exercise.title", { lesson }));
 

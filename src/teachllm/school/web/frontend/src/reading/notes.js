@@ -133,7 +133,8 @@ function selectionBubble(body, sections, write) {
     if (!quote || !section || !block) return;
     hide();
     const box = range.getBoundingClientRect();
-    bubble = h("div.selection-bubble", null, h("button.button", { type: "button", onclick: () => { hide(); getSelection().removeAllRanges(); write({ anchor: section.anchor, quote, block }); } }, t("notes.add")));
+    bubble = h("div.selection-bubble", null, h("button.button", { type: "button", onclick: () => { hide(); getSelection().removeAllRanges(); write({ anchor: section.anchor, quote, block }); } }, t("notes.add")),
+      h("button.button", { type: "button", onclick: () => { hide(); getSelection().removeAllRanges(); document.dispatchEvent(new CustomEvent("teachllm:ask", { detail: { selection: quote } })); } }, t("tutor.about-this")));
     document.body.append(bubble);
     bubble.style.setProperty("left", `${Math.max(8, Math.min(document.documentElement.clientWidth - bubble.offsetWidth - 8, box.left + box.width / 2 - bubble.offsetWidth / 2))}px`);
     bubble.style.setProperty("top", `${scrollY + (box.top > 56 ? box.top - bubble.offsetHeight - 8 : box.bottom + 8)}px`);
