@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +13,7 @@ from teachllm.school.interview import (
     InterviewConfig,
     InterviewOver,
     Interviews,
+    MovedOn,
     TooFewQuestions,
     UnknownInterview,
     report_of,
@@ -93,6 +93,8 @@ def test_what_is_typed_is_there_in_another_process_and_a_finished_one_stays(stor
     other.close()
     assert (held.questions[2].answer, held.questions[2].stage) == ("half an ans", "followup")
     assert held.finished is None
+    with pytest.raises(MovedOn):
+        interviews.save(number, 2, answer="", seconds=1.0, **{**typed, "stage": "question"})
     for wrong in (number + 1, 2**40):
         with pytest.raises(UnknownInterview):
             interviews.get(wrong)
@@ -118,6 +120,8 @@ def test_rote_answers_weak_points_and_what_an_earlier_interview_showed(store: St
     second = _run(store, said=True, seed=2)
     report = report_of(store, second.id)
     assert (report.score, report.before, report.rote) == (pytest.approx(1), pytest.approx(0.7), ())
+    assert {round(share.before or 0, 3) for share in report.levels} == {0.7}
+    assert all(share.score == pytest.approx(1) for share in report.levels)
     number = Interviews(store).start(InterviewConfig(chapters=(1,), count=5, seed=3))
     Interviews(store).finish(number)
     weak = dict(weak_lessons(store))

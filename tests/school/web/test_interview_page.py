@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import httpx
 import pytest
+
+from teachllm.stack.chat import ScriptedChatModel
 
 HOSTILE = "</textarea><script>alert(1)</script>"
 TYPED = {"answer": HOSTILE, "followup": "", "seconds": 130.0, "followup_seconds": 4.0, "stage": "answered"}
@@ -46,3 +52,28 @@ def test_a_choice_without_enough_questions_is_refused(page: httpx.Client, choice
     refused = page.post("/api/interviews", json=choice)
     assert refused.status_code == 422
     assert "questions" in refused.json()["error"]["message"]
+
+
+def sheet(*made: tuple[int, str]) -> str:
+    return json.dumps({"points": [{"point": n, "said": True, "quote": quote} for n, quote in made]})
+
+
+def test_a_connected_model_judges_after_it_has_passed_its_test(tmp_path: Path, running_studio: Any) -> None:
+    said = [
+        sheet((1, "colder than zero")),
+        sheet((2, "open lattice")),
+        sheet(),
+        sheet((1, "divides by temperature"), (2, "words that were never said")),
+        sheet(),
+    ]
+    model = ScriptedChatModel(said)
+    with running_studio(tmp_path / "home", load_chat_model=lambda: model) as studio, studio.client() as page:
+        number = page.post("/api/interviews", json={"count": 5}).json()["id"]
+        typed = {**TYPED, "answer": "It divides by temperature.", "followup": "No idea."}
+        for place in range(5):
+            page.put(f"/api/interviews/{number}/answers/{place}", json=typed).raise_for_status()
+        assert page.get(f"/api/interviews/{number}").json()["model"] is True
+        verdict = page.post(f"/api/interviews/{number}/verdicts/0/model").json()
+    assert [point["said"] for point in verdict["points"]][:2] == [True, False]
+    assert verdict["points"][0]["quote"] == "divides by temperature"
+    assert not any(point["said"] for point in verdict["followup"])

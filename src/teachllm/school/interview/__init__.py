@@ -5,6 +5,7 @@ from teachllm.school.interview.interviews import (
     Interview,
     InterviewOver,
     Interviews,
+    MovedOn,
     UnknownInterview,
 )
 from teachllm.school.interview.questions import InterviewConfig, TooFewQuestions
@@ -16,6 +17,7 @@ __all__ = [
     "InterviewConfig",
     "InterviewOver",
     "Interviews",
+    "MovedOn",
     "Report",
     "TooFewQuestions",
     "UnknownInterview",

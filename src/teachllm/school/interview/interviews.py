@@ -31,6 +31,10 @@ class InterviewOver(StoreError):
     """It is finished: its answers and verdicts stay as they are."""
 
 
+class MovedOn(InterviewOver):
+    """The question was answered in another window, which is further than this one."""
+
+
 @dataclass(frozen=True)
 class Point:
     """One point of a rubric: whether it was made, and with which words if a model says so."""
@@ -147,7 +151,10 @@ class Interviews:
         followup_seconds: float,
         stage: str,
     ) -> None:
-        """What stands in the fields now. Raises :class:`UnknownInterview`, :class:`InterviewOver`."""
+        """What stands in the fields now. Raises :class:`UnknownInterview`, :class:`InterviewOver`.
+
+        A question goes on and never back: a window left open must not undo what another has answered.
+        """
         values = {
             "answer": answer,
             "followup": followup,
@@ -156,7 +163,17 @@ class Interviews:
             "stage": stage,
             "changed": datetime.now(UTC),
         }
+        answers = tables.interview_answers
+        here = (answers.c.interview == number) & (answers.c.place == place)
         with self._database.writing() as connection:
+            was = connection.execute(select(answers.c.stage).where(here)).scalar()
+            if was is not None and STAGES.index(stage) < STAGES.index(was):
+                raise MovedOn(
+                    Both(
+                        "这道题在另一个窗口里答过了，刷新这一页接着来。",
+                        "This question was answered in another window; reload the page to go on.",
+                    )
+                )
             self._write(connection, number, place, values)
 
     def judge(self, number: int, place: int, verdict: Verdict) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import mean
 
 from teachllm.school.interview.interviews import WEAK, Asked, Interview, Interviews
 from teachllm.school.progress import Store
@@ -15,11 +16,12 @@ LOOKED_AT = 3
 
 @dataclass(frozen=True)
 class Share:
-    """``score``: the mean from 0 to 1 of ``n`` questions."""
+    """``score``: the mean from 0 to 1 of ``n`` questions; ``before``: that of all earlier interviews."""
 
     name: str
     score: float
     n: int
+    before: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,13 @@ def report_of(store: Store, number: int) -> Report:
     interview = interviews.get(number)
     earlier = [one for one in interviews.all() if one.finished and one.id < number]
     asked = interview.questions
+    asked_before = [one for held in earlier for one in held.questions]
     return Report(
         interview=interview,
         score=interview.score,
         before=earlier[0].score if earlier else None,
-        topics=_by(asked, lambda one: one.card.topic if one.card else ""),
-        levels=_by(asked, lambda one: str(one.card.difficulty) if one.card else ""),
+        topics=_by(asked, asked_before, lambda one: one.card.topic if one.card else ""),
+        levels=_by(asked, asked_before, lambda one: str(one.card.difficulty) if one.card else ""),
         seconds=sum(one.seconds + one.followup_seconds for one in asked),
         over=sum(one.seconds > interview.config.seconds for one in asked),
         rote=tuple(one for one in asked if one.verdict and one.verdict.is_rote),
@@ -78,8 +81,16 @@ def _score(asked: Asked) -> float:
     return asked.verdict.score if asked.verdict else 0.0
 
 
-def _by(asked: Iterable[Asked], name: Callable[[Asked], str]) -> tuple[Share, ...]:
-    scores: dict[str, list[float]] = defaultdict(list)
+def _by(asked: Iterable[Asked], before: Iterable[Asked], name: Callable[[Asked], str]) -> tuple[Share, ...]:
+    now, then = _scores(asked, name), _scores(before, name)
+    return tuple(
+        Share(key, mean(found), len(found), mean(then[key]) if key in then else None)
+        for key, found in sorted(now.items())
+    )
+
+
+def _scores(asked: Iterable[Asked], name: Callable[[Asked], str]) -> dict[str, list[float]]:
+    scores: dict[str, list[float]] = {}
     for one in asked:
-        scores[name(one)].append(_score(one))
-    return tuple(Share(key, sum(found) / len(found), len(found)) for key, found in sorted(scores.items()))
+        scores.setdefault(name(one), []).append(_score(one))
+    return scores

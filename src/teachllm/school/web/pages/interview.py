@@ -167,6 +167,16 @@ class ShownQuestion:
 
 
 @dataclass(frozen=True)
+class ShownShare:
+    """In percent; ``before``: in the interviews before."""
+
+    name: str
+    percent: int
+    n: int
+    before: int | None
+
+
+@dataclass(frozen=True)
 class ShownReport:
     """``change``: in points of percent against the interview before."""
 
@@ -178,8 +188,8 @@ class ShownReport:
     time: str
     over: int
     limit: int
-    topics: list[tuple[str, int, int]]
-    levels: list[tuple[str, int, int]]
+    topics: list[ShownShare]
+    levels: list[ShownShare]
     questions: list[ShownQuestion]
     weak: int
     rote: int
@@ -198,19 +208,20 @@ def _shown(report: Report, course: Course, lang: Lang) -> ShownReport:
         over=report.over,
         limit=held.config.seconds,
         topics=[
-            (topic_name(one.name, course.glossary).get(lang), percent(one.score), one.n)
+            _share(one, topic_name(one.name, course.glossary).get(lang))
             for one in sorted(report.topics, key=lambda one: one.score)
             if one.name
         ],
-        levels=[_level(one, lang) for one in report.levels if one.name],
+        levels=[_share(one, LEVELS[int(one.name)].get(lang)) for one in report.levels if one.name],
         questions=[_question(one, course, lang, held.config.seconds, weak) for one in held.questions],
         weak=len(weak),
         rote=len(report.rote),
     )
 
 
-def _level(share: Share, lang: Lang) -> tuple[str, int, int]:
-    return LEVELS[int(share.name)].get(lang), percent(share.score), share.n
+def _share(share: Share, name: str) -> ShownShare:
+    before = None if share.before is None else percent(share.before)
+    return ShownShare(name, percent(share.score), share.n, before)
 
 
 def _question(one: Asked, course: Course, lang: Lang, limit: int, weak: set[int]) -> ShownQuestion:

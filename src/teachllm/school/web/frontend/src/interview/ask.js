@@ -2,7 +2,7 @@
 import { debounce, fill, h, uniqueId } from "../core/dom.js";
 import { fromServer } from "../core/server-html.js";
 import { t } from "../core/strings.js";
-import { save, waiting } from "../core/unsaved.js";
+import { save } from "../core/unsaved.js";
 import { voiceButton } from "./voice.js";
 
 const SAVE_AFTER_MS = 400;
@@ -20,9 +20,6 @@ export function ask(box, held, one, goOn) {
   const key = `interview.${held.id}.${one.place}`;
   const path = `/api/interviews/${held.id}/answers/${one.place}`;
   const typed = { answer: one.answer, followup: one.followup, seconds: one.seconds, followup_seconds: one.followup_seconds, stage: one.stage };
-  // What this browser could not send yet is newer than what the studio has.
-  const kept = waiting(key)?.body;
-  if (kept?.stage === typed.stage) Object.assign(typed, kept);
   const isFollowup = typed.stage === "followup";
   const field = isFollowup ? "followup" : "answer";
   const time = isFollowup ? "followup_seconds" : "seconds";
@@ -30,6 +27,7 @@ export function ask(box, held, one, goOn) {
   let spent = typed[time];
   let last = performance.now();
   let isOver = false;
+  let isChanged = false;
 
   const state = h("span.state", { role: "status" });
   const clock = h("span.clock", { role: "timer" });
@@ -37,6 +35,7 @@ export function ask(box, held, one, goOn) {
   const name = uniqueId("interview");
   const text = /** @type {HTMLTextAreaElement} */ (h("textarea.field", { id: name, rows: "9", maxlength: "20000" }));
   text.value = typed[field];
+  const voice = voiceButton(text);
   const done = /** @type {HTMLButtonElement} */ (h("button.button.primary", { type: "button", onclick: go },
     t(!isFollowup ? "interview.done-answer" : isLast ? "interview.last" : "interview.next")));
 
@@ -45,12 +44,13 @@ export function ask(box, held, one, goOn) {
     h("div.question", null, one.question_html ? fromServer(one.question_html) : t("interview.gone")),
     isFollowup ? [h("p.typed", null, typed.answer.trim() || t("interview.nothing")), h("h2", null, t("interview.followup")), h("div.question", null, fromServer(one.followup_html ?? ""))] : null,
     h("label", { for: name }, t(isFollowup ? "interview.followup-answer" : "interview.answer")), text,
-    h("p.actions", null, done, voiceButton(text), state),
+    h("p.actions", null, done, voice.element, state),
     h("p.keys", null, t("interview.keys")));
   text.focus({ preventScroll: true });
   text.setSelectionRange(text.value.length, text.value.length);
   text.addEventListener("input", () => {
     state.textContent = "";
+    isChanged = true;
     later();
   });
   text.addEventListener("keydown", (event) => {
@@ -61,8 +61,10 @@ export function ask(box, held, one, goOn) {
 
   const later = debounce(keep, SAVE_AFTER_MS);
   const ticking = setInterval(tick, 250);
-  const saving = setInterval(keep, SAVE_TIME_EVERY_MS);
-  addEventListener("pagehide", keep);
+  // A window that nobody looks at must not write its old words over those of another.
+  const saving = setInterval(() => { if (document.hasFocus()) keep(); }, SAVE_TIME_EVERY_MS);
+  const leave = () => { if (isChanged) keep(); };
+  addEventListener("pagehide", leave);
   tick();
 
   function tick() {
@@ -79,6 +81,7 @@ export function ask(box, held, one, goOn) {
 
   async function keep() {
     if (isOver) return;
+    isChanged = false;
     try {
       if (await save(key, request(typed.stage)) === "saved") state.textContent = t("interview.saved");
     } catch (error) {
@@ -95,7 +98,8 @@ export function ask(box, held, one, goOn) {
       if (await save(key, request(isFollowup ? "answered" : "followup")) === "saved") {
         clearInterval(ticking);
         clearInterval(saving);
-        removeEventListener("pagehide", keep);
+        removeEventListener("pagehide", leave);
+        voice.stop();
         goOn();
         return;
       }

@@ -2,6 +2,7 @@
 import { call } from "../core/api.js";
 import { fill, h } from "../core/dom.js";
 import { t } from "../core/strings.js";
+import { sendWaiting } from "../core/unsaved.js";
 import { ask } from "./ask.js";
 import { judge } from "./judge.js";
 
@@ -23,6 +24,7 @@ export async function mount(main) {
 /** From where it stands: the first question without an answer, or the rubric when all are answered. */
 async function goOn(box, id) {
   try {
+    await sendWaiting(); // what an earlier page could not send is newer than what the studio has
     const held = await call("GET", `/api/interviews/${id}`);
     const open = held.questions.find((one) => one.stage !== "answered");
     if (open) ask(box, held, open, () => goOn(box, id));

@@ -4,14 +4,18 @@ import { t } from "../core/strings.js";
 
 const LOCALES = { zh: "zh-CN", en: "en-US" };
 
-/** Adds what is said to the end of `area`. @param {HTMLTextAreaElement} area @returns {HTMLElement} */
+/**
+ * Adds what is said to the end of `area`.
+ * @param {HTMLTextAreaElement} area
+ * @returns {{element: HTMLElement, stop: () => void}}
+ */
 export function voiceButton(area) {
   const Recognition = globalThis.SpeechRecognition ?? globalThis.webkitSpeechRecognition;
-  if (!Recognition) return h("small", null, t("interview.no-voice"));
+  if (!Recognition) return { element: h("small", null, t("interview.no-voice")), stop() {} };
   let listening = null;
   const said = h("small", { role: "status" });
   const button = h("button.button", { type: "button", onclick: toggle, title: t("interview.voice-where") }, t("interview.voice"));
-  return h("span.voice", null, button, said);
+  return { element: h("span.voice", null, button, said), stop: () => listening?.abort() };
 
   function toggle() {
     if (listening) return listening.stop();
