@@ -5,8 +5,9 @@ import { t } from "../core/strings.js";
 
 export function mount(place) {
   const said = h("div", { role: "status" });
-  const chooser = h("input", { type: "file", accept: ".teachllm", onchange: look });
-  place.append(h("label.field-label", null, t("transfer.choose"), chooser), said);
+  const chooser = h("input", { type: "file", accept: ".teachllm", hidden: true, onchange: look });
+  const choose = h("button.button", { type: "button", onclick: () => chooser.click() }, t("transfer.choose"));
+  place.append(choose, chooser, said);
 
   async function look() {
     const [file] = chooser.files;
