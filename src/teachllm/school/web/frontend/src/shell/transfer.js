@@ -7,7 +7,8 @@ export function mount(place) {
   const said = h("div", { role: "status" });
   const chooser = h("input", { type: "file", accept: ".teachllm", hidden: true, onchange: look });
   const choose = h("button.button", { type: "button", onclick: () => chooser.click() }, t("transfer.choose"));
-  place.append(choose, chooser, said);
+  place.append(choose, chooser);
+  place.after(said);
 
   async function look() {
     const [file] = chooser.files;
