@@ -49,6 +49,7 @@ COMMANDS = {
         "teachllm.stack.retrieval.command:retrieve",
         "Measure searches on a collection with known answers.",
     ),
+    "corpus": ("teachllm.school.corpus.command:corpus", "Write the course's text as JSON Lines."),
     "assets": ("teachllm.school.assets_command:app", "List and fetch models and other files."),
     "lint": ("teachllm.school.lint:lint_command", "Say what is missing or wrong in the lessons."),
     "new-lesson": ("teachllm.school.new_lesson:new_lesson_command", "Make the folder of a planned lesson."),
