@@ -66,6 +66,9 @@ def test_every_card_has_a_rubric(lang: str) -> None:
         points = points_of(text, lang)  # type: ignore[arg-type]
         assert 2 <= len(points) <= MOST_POINTS, card.id
         assert "".join("".join(points).split()) == "".join(text.split()), "together they are the answer"
+        followup = points_of(card.followup_answer.get(lang), lang)  # type: ignore[arg-type]
+        shortest = min(map(len, (*points, *followup)))
+        assert shortest >= 14 or len(followup) == 1, f"{card.id}: 'No.' alone is no point"
 
 
 def _run(store: Store, said: bool, seed: int) -> Interview:

@@ -8,7 +8,7 @@ from teachllm.school.language import Lang
 
 MOST_POINTS = 6
 _SHORTEST = {"zh": 14, "en": 45}
-"""Characters; a shorter sentence ("Not quite.") goes with the one before it."""
+"""Characters; a shorter sentence ("Not quite.") goes with the one before it, the first with the next."""
 _ENDS = {"zh": re.compile(r"(?<=[。！？；])\s*"), "en": re.compile(r"(?<=[.!?;])\s+(?=[A-Z\"“(])")}
 
 
@@ -17,7 +17,7 @@ def points_of(answer: str, lang: Lang) -> tuple[str, ...]:
     text = " ".join(answer.split())
     points: list[str] = []
     for sentence in (part for part in _ENDS[lang].split(text) if part):
-        if points and len(sentence) < _SHORTEST[lang]:
+        if points and min(len(sentence), len(points[-1])) < _SHORTEST[lang]:
             points[-1] = _joined(points[-1], sentence, lang)
         else:
             points.append(sentence)
