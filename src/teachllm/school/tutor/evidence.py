@@ -121,13 +121,19 @@ def places_of(evidence: Evidence, asked: Asked, *, with_words: bool) -> list[Pla
 
 def answering_sentences(text: str, question: str, most: int = 2) -> Parts:
     """The passage, with the sentences marked that have most of what the question's words tell: those that
-    have at least two thirds of what the best has. None is marked where no sentence shares a word.
+    have at least two thirds of what the best has. A question of the text answers nothing. None is marked
+    where no sentence shares a word.
     """
     terms_of = engine.library(PATIENCE).sections.terms_of
     wanted = terms_of(question)
     cuts = [0, *(match.end() for match in _SENTENCES.finditer(text)), len(text)]
     sentences = [text[a:b] for a, b in pairwise(cuts) if a < b]
-    told = [sum(worth for term, worth in wanted.items() if term in terms_of(one)) for one in sentences]
+    told = [
+        0.0
+        if one.rstrip().endswith(("？", "?"))
+        else sum(worth for term, worth in wanted.items() if term in terms_of(one))
+        for one in sentences
+    ]
     best = sorted(range(len(sentences)), key=lambda n: -told[n])[:most]
     marked = {n for n in best if told[n] > 0 and told[n] >= 2 / 3 * max(told)}
     parts: Parts = []

@@ -108,13 +108,13 @@ def hint_messages(
     ]
 
 
-def gives_away(answer: str, exercise: Exercise) -> bool:
-    """Whether at least half of the solution's lines that the stub does not have stand in the answer.
+def gives_away(answer: str, exercise: Exercise, draft: str = "") -> bool:
+    """Whether at least half of the solution's lines that neither stub nor draft have stand in the answer.
 
     A line stands there if at least four in five of its tokens do, in one line: other names and other spaces
     hide nothing. Comments, docstrings and lines of fewer than four tokens do not count.
     """
-    known = _lines(exercise.stub)
+    known = _lines(exercise.stub) + _lines(draft)
     wanted = [line for line in _lines(exercise.solution_source) if not any(_same(line, one) for one in known)]
     if not wanted:
         return False

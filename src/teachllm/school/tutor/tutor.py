@@ -36,11 +36,14 @@ class Guarded:
     ``instead``.
     """
 
-    def __init__(self, cited: Cited, exercise: Exercise, instead: str, *, whole: bool) -> None:
+    def __init__(
+        self, cited: Cited, exercise: Exercise, instead: str, *, whole: bool, draft: str = ""
+    ) -> None:
         self.cited = cited
         self._exercise = exercise
         self._instead = instead
         self._whole = whole
+        self._draft = draft
         self._held = ""
 
     def add(self, piece: str) -> str:
@@ -63,7 +66,7 @@ class Guarded:
 
     def _released(self, until: int) -> str:
         text = self._free(until)
-        return self._instead if gives_away(text, self._exercise) else text
+        return self._instead if gives_away(text, self._exercise, self._draft) else text
 
 
 _FENCE = re.compile(r"```")
@@ -138,7 +141,7 @@ def hint_on_exercise(
     if model is None:
         return Reply("hint", ready, places)
     messages = hint_messages(attempt, step, asked.text, _sources(evidence, places), asked.lang)
-    guarded = Guarded(Cited({one.number for one in places}), exercise, ready, whole=True)
+    guarded = Guarded(Cited({one.number for one in places}), exercise, ready, whole=True, draft=attempt.draft)
     return ToWrite(model, messages, guarded, Reply("hint", "", places))
 
 

@@ -35,7 +35,7 @@ export function messageView(role, text, reply = null) {
 function answer(words, reply, finished) {
   if (!reply) return markdown(words);
   if (!WRITTEN.has(reply.kind)) {
-    return [h("p", null, words), reply.kind === "passages" ? passages(reply.places) : links(reply.places),
+    return [h("p", null, words), reply.kind === "passages" ? passages(reply.places) : links(reply.places, "ul"),
       reply.kind === "passages" ? h("p.aside", null, t("tutor.connect"), " ", h("a", { href: "/settings#endpoint-title" }, t("tutor.settings"))) : null];
   }
   const sources = finished && words && reply.places.length ? [
@@ -45,21 +45,24 @@ function answer(words, reply, finished) {
 
 const nameOf = (place) => (place.section ? `${place.title} › ${place.section}` : place.title);
 
-const links = (places) => (places.length ? h("ol.sources", null, places.map((place) => h("li", { value: place.number },
+const links = (places, list = "ol") => (places.length ? h(`${list}.sources`, null, places.map((place) => h("li", { value: list === "ol" ? place.number : null },
   place.lesson ? h("span.where", null, place.lesson) : null, h("a", { href: place.address }, nameOf(place)), kindOf(place)))) : null);
 
 const kindOf = (place) => (place.kind === "lesson" ? null : h("span.kind", null, t(`search.kind.${place.kind}`)));
 
 /** The first passage as it stands; of the others the sentences that answer. */
-const passages = (places) => h("ol.passages", null, places.map((place, index) => h("li", { value: place.number },
+const passages = (places) => h("ul.passages", null, places.map((place, index) => h("li", null,
   h("p.passage-head", null, place.lesson ? h("span.where", null, place.lesson) : null, h("a", { href: place.address }, nameOf(place)), kindOf(place)),
   place.kind === "code" ? h("pre", { tabindex: "0" }, h("code", null, place.parts.map(([text]) => text).join("").slice(0, 600)))
     : h("p.passage", null, index === 0 ? whole(place.parts) : shortened(place.parts)))));
 
-const whole = (parts) => parts.map(([text, answers]) => (answers ? h("mark", null, text) : text));
+/** Chinese sentences follow each other without a space. */
+const tidy = (text) => text.replace(/([。！？；：，])[ \t]+/g, "$1").replace(/^[ \t]+(?=\p{Script=Han})/u, "");
+
+const whole = (parts) => parts.map(([text, answers]) => (answers ? h("mark", null, tidy(text)) : tidy(text)));
 
 function shortened(parts) {
-  const marked = parts.filter(([, answers]) => answers).map(([text]) => text.trim());
+  const marked = parts.filter(([, answers]) => answers).map(([text]) => tidy(text).trim());
   const text = (marked.length ? marked.join(" … ") : parts.map(([one]) => one).join("")).trim();
   return text.length > 320 ? `${text.slice(0, 320)}…` : text;
 }
