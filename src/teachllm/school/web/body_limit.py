@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_BYTES = 1_000_000
-LONGER = {"/api/transfer/import": 64_000_000}
+LONGER = {"/api/transfer/import": 64_000_000, "/api/card-files/import": 128_000_000}
 """Requests that carry a file."""
 
 

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from teachllm.school.cards import AlreadyAnswered, UnknownCard, UnknownRating, UnsuitableCard
+from teachllm.school.cards.exchange import UnreadablePackage, UnreadableTable
 from teachllm.school.course import UnknownLesson
 from teachllm.school.figures import ControlError
 from teachllm.school.interview import InterviewOver, TooFewQuestions, UnknownInterview
@@ -109,6 +110,8 @@ _STORE_STATUS: dict[type[StoreError], int] = {
     SettingError: 422,
     UnknownRating: 422,
     UnsuitableCard: 422,
+    UnreadablePackage: 422,
+    UnreadableTable: 422,
     TooFewQuestions: 422,
     UnknownInterview: 404,
     InterviewOver: 409,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from teachllm.school.web.api import (
+    card_files,
     cards,
     chat,
     endpoint,
@@ -31,6 +32,7 @@ for part in (
     labs,
     exercises,
     cards,
+    card_files,
     interviews,
     plan,
     settings,

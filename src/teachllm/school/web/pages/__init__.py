@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from teachllm.school.web.pages import (
+    cards,
     engine,
     home,
     interview,
@@ -19,7 +20,7 @@ from teachllm.school.web.pages import (
 from teachllm.school.web.pages.errors import error_page
 
 router = APIRouter(include_in_schema=False)
-for part in (home, interview, knowledge_map, lesson, plan, practice, search, settings, runs, engine):
+for part in (home, interview, cards, knowledge_map, lesson, plan, practice, search, settings, runs, engine):
     router.include_router(part.router)
 
 __all__ = ["error_page", "router"]

@@ -8,6 +8,7 @@ const KINDS = {
   lab: () => import("./lab/lab.js"),
   exercise: () => import("./exercise/exercise.js"),
   cards: () => import("./cards/cards.js"),
+  "all-cards": () => import("./cards/all-cards.js"),
   review: () => import("./cards/review.js"),
   chat: () => import("./chat/chat.js"),
   model: () => import("./chat/model.js"),
