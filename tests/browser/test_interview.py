@@ -31,6 +31,7 @@ def test_an_interview_that_is_broken_off_and_taken_up(visit: Visit, studio: Any)
             answer.press("Control+Enter")
             page.get_by_label("Your answer to the follow-up").press("Control+Enter")
         expect(page.get_by_role("button", name="Done, see the report")).to_be_visible()
+        expect(page.get_by_role("button", name="Delete this interview")).to_be_visible()
         for box in page.locator("section.asked").first.get_by_role("checkbox").all():
             box.check()
         page.get_by_role("button", name="Done, see the report").click()

@@ -179,7 +179,8 @@ class Interviews:
     def judge(self, number: int, place: int, verdict: Verdict) -> None:
         """A later verdict replaces an earlier one. Raises what :meth:`save` raises."""
         with self._database.writing() as connection:
-            self._write(connection, number, place, {"verdict": asdict(verdict)})
+            values = {"verdict": asdict(verdict), "changed": datetime.now(UTC)}
+            self._write(connection, number, place, values)
 
     def finish(self, number: int, now: datetime | None = None) -> int:
         """Closes it; weak questions become due in the reviews. Returns how many.

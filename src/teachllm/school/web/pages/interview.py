@@ -95,7 +95,7 @@ def _choice(course: Course) -> Choice:
         topics=[(topic, topic_name(topic, course.glossary), n) for topic, n in topics.most_common()],
         fewest=FEWEST,
         most=MOST,
-        count=8,
+        count=min(8, len(cards)),
         times=TIMES,
     )
 

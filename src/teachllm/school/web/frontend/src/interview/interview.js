@@ -9,7 +9,6 @@ import { judge } from "./judge.js";
 /** @param {HTMLElement} main */
 export async function mount(main) {
   const box = /** @type {HTMLElement|null} */ (main.querySelector("[data-interview-place]"));
-  if (box) return goOn(box, main.dataset.interview);
   main.querySelector("form[data-interview-form]")?.addEventListener("submit", (event) => {
     event.preventDefault();
     begin(/** @type {HTMLFormElement} */ (event.target));
@@ -18,7 +17,7 @@ export async function mount(main) {
     const button = /** @type {HTMLElement} */ (target).closest("button[data-interview-remove]");
     if (button) remove(/** @type {HTMLElement} */ (button));
   });
-  return undefined;
+  if (box) await goOn(box, main.dataset.interview);
 }
 
 /** From where it stands: the first question without an answer, or the rubric when all are answered. */

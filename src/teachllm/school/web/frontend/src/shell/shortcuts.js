@@ -18,7 +18,7 @@ export function enableShortcuts(reading) {
     "?": showShortcuts, "/": () => openSearch(), n: () => go("next"), p: () => go("prev"),
     "]": () => reading.step(1), "[": () => reading.step(-1), t: nextTheme, l: () => follow("[data-language-switch]"), a: () => follow(".tutor-open"),
     "g h": () => { location.href = "/"; }, "g m": () => { location.href = "/map"; }, "g p": () => { location.href = "/plan"; },
-    "g r": () => { location.href = "/review"; }, "g c": () => { location.href = "/chat"; },
+    "g r": () => { location.href = "/review"; }, "g i": () => { location.href = "/interview"; }, "g c": () => { location.href = "/chat"; },
   };
 
   document.addEventListener("keydown", (event) => {
@@ -47,7 +47,7 @@ export function enableShortcuts(reading) {
 export function showShortcuts() {
   const mac = /mac|iphone|ipad/i.test(navigator.platform);
   const rows = [
-    [["?"], "help"], [["/", mac ? "⌘K" : "Ctrl K"], "search"], [["n", "p"], "next"], [["]", "["], "section"], [["g h"], "home"], [["g m"], "map"], [["g p"], "plan"], [["g r"], "review"], [["g c"], "chat"], [["a"], "ask"],
+    [["?"], "help"], [["/", mac ? "⌘K" : "Ctrl K"], "search"], [["n", "p"], "next"], [["]", "["], "section"], [["g h"], "home"], [["g m"], "map"], [["g p"], "plan"], [["g r"], "review"], [["g i"], "interview"], [["g c"], "chat"], [["a"], "ask"],
     [["t"], "theme"], [["l"], "language"], [[mac ? "⌘↵" : "Ctrl ↵"], "submit"], [["␣", "1–4", "u"], "cards"],
   ];
   openDialog("shortcuts", t("shortcuts.title"), dialogHead(t("shortcuts.title")),
