@@ -26,6 +26,7 @@ PAGES = {
     "lesson": "/lesson/1.1",
     "planned": "/lesson/1.2",
     "review": "/review",
+    "cards": "/cards",
     "search": "/search?q=softmax",
     "plan": "/plan",
     "interview": "/interview",

@@ -32,6 +32,7 @@ KINDS = {
     "lesson": "/lesson/1.1",
     "planned": "/lesson/1.2",
     "review": "/review",
+    "cards": "/cards",
     "search": "/search?q=softmax",
     "plan": "/plan",
     "interview": "/interview",

@@ -53,6 +53,8 @@ def settings_page(request: Request, look: str | None = None) -> Response:
         device_known=device_known,
         new_cards_per_day=studio.store.setting("new_cards_per_day"),
         reviews_per_day=studio.store.setting("reviews_per_day"),
+        leech_lapses=studio.store.setting("leech_lapses"),
+        leech_action=studio.store.setting("leech_action"),
         isolation=isolation,
         isolation_level=_LEVELS[isolation.level] if isolation else None,
     )
