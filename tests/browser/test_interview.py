@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from .test_accessibility import problems
+
 pytestmark = pytest.mark.browser
 Visit = Callable[..., AbstractContextManager[tuple[Page, Any]]]
 
@@ -28,15 +30,20 @@ def test_an_interview_that_is_broken_off_and_taken_up(visit: Visit, studio: Any)
             expect(page.get_by_text(f"Question {n + 1} of 5")).to_be_visible()
             answer = page.get_by_label("Your answer", exact=True)
             expect(answer).to_have_value("It divides by the square root, and then" if n == 0 else "")
+            if n == 0:
+                assert problems(page) == []
             answer.press("Control+Enter")
             page.get_by_label("Your answer to the follow-up").press("Control+Enter")
         expect(page.get_by_role("button", name="Done, see the report")).to_be_visible()
         expect(page.get_by_role("button", name="Delete this interview")).to_be_visible()
+        assert problems(page) == []
         for box in page.locator("section.asked").first.get_by_role("checkbox").all():
             box.check()
         page.get_by_role("button", name="Done, see the report").click()
         expect(page.locator("dl.result dd").first).to_contain_text("20%")
         expect(page.get_by_text("4 went badly and are in your reviews again.")).to_be_visible()
+        page.locator(".asked-list summary").first.click()
+        assert problems(page) == []
         delete = page.locator("[data-interview-remove]")
         delete.click()
         delete.click()
