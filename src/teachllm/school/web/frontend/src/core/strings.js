@@ -154,6 +154,8 @@ export const STRINGS = {
   "cards.reread": ["去读那一节", "Read the section"],
   "cards.level": ["难度 {n}", "level {n}"],
 
+  "notes.card": ["做成卡片", "Make a card"],
+  "notes.card-made": ["做成了一张卡片：笔记是问，原文是答。", "Made a card: your note asks, the passage answers."],
   "notes.add": ["笔记", "Note"],
   "notes.bookmark": ["收藏这一节", "Bookmark this section"],
   "notes.bookmarked": ["已收藏。", "Bookmarked."],

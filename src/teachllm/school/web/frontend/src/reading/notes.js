@@ -48,7 +48,7 @@ export function enableNotes(body, lesson, state) {
     const element = h("aside.note", { class: "mine", role: "note", "aria-label": t("notes.label") });
     block.after(element);
     const show = () => fill(element, h("b", null, t("notes.label")), " ", h("span.note-text", null, note.text),
-      h("div.note-actions", null, h("button.link", { type: "button", onclick: edit }, t("edit")), h("button.link", { type: "button", onclick: remove }, t("delete"))));
+      h("div.note-actions", null, note.quote ? h("button.link", { type: "button", onclick: makeCard }, t("notes.card")) : null, h("button.link", { type: "button", onclick: edit }, t("edit")), h("button.link", { type: "button", onclick: remove }, t("delete"))));
 
     function edit() {
       const area = /** @type {HTMLTextAreaElement} */ (h("textarea", { rows: "3", "aria-label": t("notes.write"), placeholder: t("notes.write") }));
@@ -78,6 +78,17 @@ export function enableNotes(body, lesson, state) {
       });
       fill(element, h("b", null, t("notes.label")), area, h("div.note-actions", null, h("button.button", { type: "button", onclick: keep }, t("save")), h("button.link", { type: "button", onclick: close }, t("cancel"))), problem);
       area.focus();
+    }
+
+    /** What one wrote asks, the passage answers; it can be edited on the page of cards. */
+    async function makeCard() {
+      try {
+        const card = { question: asMarkdown(note.text), answer: asMarkdown(note.quote), lesson, anchor: note.anchor };
+        const { id } = await call("POST", "/api/own-cards", card);
+        toast(t("notes.card-made"), { undo: () => call("DELETE", `/api/own-cards/${encodeURIComponent(id)}`), ms: 9000 });
+      } catch (error) {
+        toast(error.message, { tone: "bad" });
+      }
     }
 
     async function remove() {
@@ -174,3 +185,6 @@ function sectionEnd(body, section) {
   const all = sectionsOf(body);
   return all[all.findIndex((one) => one.anchor === section.anchor) + 1]?.heading ?? null;
 }
+
+/** Plain words as Markdown that shows just them. */
+const asMarkdown = (text) => text.replace(/[\\`*_[\]<>$~|#]/g, "\\$&");
