@@ -65,6 +65,8 @@ def test_standard_scores_let_what_stands_out_count() -> None:
     assert fused[4] == pytest.approx(z_words[2] + z_vectors[1], rel=1e-6), "where it is missing: the lowest"
     raw = dict(score_fusion([WORDS, VECTORS], k=5, scale="as they are").of(0))
     assert raw[3] == pytest.approx(10.9)
+    with pytest.raises(ValueError, match="can be negative"):  # twice a negative sum would be a punishment
+        score_fusion([WORDS, VECTORS], k=5, scale="z-score", rewarding_agreement=True)
 
 
 def test_weights_are_one_a_ranking() -> None:

@@ -76,14 +76,18 @@ def score_fusion(
     scale: how the scores that a ranking gives one query are made comparable: min-max puts them between 0
     and 1, z-score gives them mean 0 and deviation 1, so that what stands out among the others counts. A
     document that a ranking does not have gets its lowest scaled score there. rewarding_agreement: times the
-    number of rankings that have the document (CombMNZ). weights: 1 unless given.
+    number of rankings that have the document (CombMNZ), for scores that are not negative. weights: 1 unless
+    given.
 
-    Fox & Shaw 1994, "Combination of Multiple Searches". ValueError for rankings of different queries or none.
+    Fox & Shaw 1994, "Combination of Multiple Searches". ValueError for rankings of different queries or none,
+    and for CombMNZ of z-scores.
     """
     _check(rankings)
     weights = [1.0] * len(rankings) if weights is None else weights
     if len(weights) != len(rankings) or k < 1:
         raise ValueError(f"{len(weights)} weights for {len(rankings)} rankings, k = {k}")
+    if rewarding_agreement and scale == "z-score":
+        raise ValueError("z-scores can be negative, and agreement would push such a sum down; take min-max")
     totals: list[dict[int, float]] = []
     for query in range(len(rankings[0])):
         scaled = [_scaled(dict(hits.of(query)), scale) for hits in rankings]
