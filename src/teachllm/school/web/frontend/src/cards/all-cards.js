@@ -21,7 +21,7 @@ export function mount(main) {
     } else if ("cardDelete" in button.dataset) trying(async () => {
       await call("DELETE", `/api/own-cards/${id}`);
       card.hidden = true;
-      toast(t("all-cards.deleted"), { undo: async () => {
+      toast(t("deck.deleted"), { undo: async () => {
         await call("POST", `/api/own-cards/${id}/restore`);
         card.hidden = false;
       } });
@@ -58,12 +58,12 @@ async function bring(chooser, told) {
     const go = h("button.button.primary", { type: "button", onclick: async () => {
       go.setAttribute("disabled", "");
       try {
-        told.replaceChildren(t("all-cards.brought", await call("POST", "/api/card-files/import", carried)));
+        told.replaceChildren(t("deck.brought", await call("POST", "/api/card-files/import", carried)));
       } catch (error) {
         told.replaceChildren(error.message);
       }
-    } }, t("all-cards.bring"));
-    told.replaceChildren(h("p", null, t("all-cards.would", would)), would.added + would.changed ? go : "");
+    } }, t("deck.bring"));
+    told.replaceChildren(h("p", null, t("deck.would", would)), would.added + would.changed ? go : "");
   } catch (error) {
     told.replaceChildren(error.message);
   }

@@ -111,10 +111,10 @@ export const STRINGS = {
   "exercise.status.passed": ["通过", "Passed"],
   "exercise.status.cancelled": ["已取消", "Cancelled"],
 
-  "all-cards.deleted": ["删掉了。", "Deleted."],
-  "all-cards.would": ["会加 {added} 张，改 {changed} 张；{same} 张已经有了，{of_course} 张是课程自己的，{unsuitable} 张没有问或没有答。", "It would add {added} and change {changed}; {same} are here already, {of_course} are the course's own, {unsuitable} have no question or no answer."],
-  "all-cards.bring": ["就这样导入", "Bring them in"],
-  "all-cards.brought": ["加了 {added} 张，改了 {changed} 张。", "{added} added, {changed} changed."],
+  "deck.deleted": ["删掉了。", "Deleted."],
+  "deck.would": ["会加 {added} 张，改 {changed} 张；{same} 张已经有了，{of_course} 张是课程自己的，{unsuitable} 张没有问或没有答。", "It would add {added} and change {changed}; {same} are here already, {of_course} are the course's own, {unsuitable} have no question or no answer."],
+  "deck.bring": ["就这样导入", "Bring them in"],
+  "deck.brought": ["加了 {added} 张，改了 {changed} 张。", "{added} added, {changed} changed."],
 
   "cards.learn": ["把这 {n} 张加入复习", "Learn these {n} cards"],
   "cards.learning": ["这 {n} 张已在复习里", "These {n} cards are in your reviews"],
