@@ -363,9 +363,9 @@ export const STRINGS = {
   "transfer.undone": ["已恢复到合并之前。", "Everything is as it was before."],
 
   "interview.at": ["第 {n} 题，共 {all} 题", "Question {n} of {all}"],
-  "interview.level-1": ["基础", "basic"],
-  "interview.level-2": ["中等", "middling"],
-  "interview.level-3": ["深入", "deep"],
+  "interview.level.1": ["基础", "basic"],
+  "interview.level.2": ["中等", "middling"],
+  "interview.level.3": ["深入", "deep"],
   "interview.gone": ["课程里没有这道题了。", "The course has this question no longer."],
   "interview.answer": ["你的回答", "Your answer"],
   "interview.followup": ["追问", "Follow-up"],

@@ -40,7 +40,7 @@ export function ask(box, held, one, goOn) {
     t(!isFollowup ? "interview.done-answer" : isLast ? "interview.last" : "interview.next")));
 
   fill(box,
-    h("p.where", null, h("span", null, t("interview.at", { n: one.place + 1, all: held.questions.length })), one.difficulty ? h("span", null, t(`interview.level-${one.difficulty}`)) : null, h("span.sp"), late, clock),
+    h("p.where", null, h("span", null, t("interview.at", { n: one.place + 1, all: held.questions.length })), one.difficulty ? h("span", null, t(`interview.level.${one.difficulty}`)) : null, h("span.sp"), late, clock),
     h("div.question", null, one.question_html ? fromServer(one.question_html) : t("interview.gone")),
     isFollowup ? [h("p.typed", null, typed.answer.trim() || t("interview.nothing")), h("h2", null, t("interview.followup")), h("div.question", null, fromServer(one.followup_html ?? ""))] : null,
     h("label", { for: name }, t(isFollowup ? "interview.followup-answer" : "interview.answer")), text,
