@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": ("teachllm.school.doctor:doctor", "Say what is installed, what is missing and what to do."),
     "check": ("teachllm.school.check_command:check", "Grade your solution of a lesson's exercise."),
     "review": ("teachllm.school.review_command:review", "Answer the cards that are due."),
+    "cards": ("teachllm.school.cards_command:app", "Take your cards to Anki or a spreadsheet and back."),
     "progress": ("teachllm.school.progress_command:progress", "Show how far you are."),
     "plan": ("teachllm.school.plan_command:plan", "Show what the study plan has for today."),
     "export": ("teachllm.school.transfer.command:export_command", "Write your data into one file."),
@@ -50,6 +51,10 @@ COMMANDS = {
         "Measure searches on a collection with known answers.",
     ),
     "corpus": ("teachllm.school.corpus.command:corpus", "Write the course's text as JSON Lines."),
+    "train-reranker": (
+        "teachllm.stack.retrieval.rerankers.command:train_reranker",
+        "Train a cross-encoder as a recipe says.",
+    ),
     "assets": ("teachllm.school.assets_command:app", "List and fetch models and other files."),
     "lint": ("teachllm.school.lint:lint_command", "Say what is missing or wrong in the lessons."),
     "new-lesson": ("teachllm.school.new_lesson:new_lesson_command", "Make the folder of a planned lesson."),
@@ -62,7 +67,7 @@ def main() -> None:
     # Read when PyTorch is loaded. The model shares its cores with labs, learners' code and other programs:
     # threads that spin while they wait slow it down tenfold (SmolLM2 on two loaded cores: 0.7 instead of 7
     # tokens a second). A training run has the machine to itself, and there spinning is what is fast.
-    if not set(sys.argv[1:2]) & {"train", "resume"}:
+    if not set(sys.argv[1:2]) & {"train", "resume", "train-reranker"}:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
