@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +20,7 @@ from teachllm.stack.retrieval.late_interaction import (
 )
 from teachllm.stack.retrieval.late_interaction.maxsim import maxsim_matrix
 from teachllm.stack.retrieval.late_interaction.training import contrastive_loss
+from teachllm.stack.retrieval.saved_index import SavedIndexError
 from teachllm.stack.tokenizer.bert import SPECIAL_TOKENS, BertTokenizer
 
 WORDS = [f"w{i}" for i in range(60)]
@@ -133,6 +137,23 @@ def test_no_passages_no_hits_and_wrong_ids(encoder: TokenEncoder) -> None:
     with pytest.raises(ValueError, match="at least one hit"):
         index.search(["w1"], 0)
     assert index.search(["w3"], 1).ids.tolist() == [[2]]
+
+
+def test_saved_and_opened_it_finds_the_same(encoder: TokenEncoder, tmp_path: Path) -> None:
+    texts = [" ".join(WORDS[i : i + 4]) for i in range(50)]
+    index = LateInteractionIndex(encoder, n_centroids=16, kept=20)
+    with pytest.raises(ValueError, match="no passages yet"):
+        index.save(tmp_path / "index")
+    index.add(texts[:40])
+    index.save(tmp_path / "index")
+    opened = LateInteractionIndex.open(tmp_path / "index", encoder)
+    for one in (index, opened):
+        one.add(texts[40:])
+    np.testing.assert_array_equal(index.search(texts[::9], 5).ids, opened.search(texts[::9], 5).ids)
+    torch.manual_seed(0)
+    other = replace(encoder, projection=torch.nn.Linear(16, 8, bias=False))
+    with pytest.raises(SavedIndexError, match="16 dimensions; the encoder makes 8"):
+        LateInteractionIndex.open(tmp_path / "index", other)
 
 
 def test_training_puts_the_own_passage_first(encoder: TokenEncoder) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from teachllm.stack.retrieval.hits import Hits, empty_hits
 from teachllm.stack.retrieval.late_interaction.compression import ResidualCodec
 from teachllm.stack.retrieval.late_interaction.maxsim import maxsim_scores
 from teachllm.stack.retrieval.late_interaction.tokens import TokenEncoder
+from teachllm.stack.retrieval.saved_index import SavedIndexError, open_index, save_index
+
+KIND = "late interaction"
 
 
 class LateInteractionIndex:
@@ -101,6 +105,46 @@ class LateInteractionIndex:
             hits.ids[row, : len(order)] = self._ids[places[order]]
             hits.scores[row, : len(order)] = scores[order]
         return hits
+
+    def save(self, folder: Path) -> None:
+        """Write the index into `folder`, whole or not at all; an index that stands there is replaced. The
+        encoder is not in it. ValueError before passages are added.
+        """
+        if self.codec is None:
+            raise ValueError("this index has no passages yet; add some before it is saved")
+        settings = ("bits", "n_centroids", "probes", "kept", "seed")
+        arrays = {
+            "ids": self._ids,
+            "lengths": self._lengths,
+            "nearest": self._nearest,
+            "packed": self._packed,
+            "centroids": self.codec.centroids,
+            "bounds": self.codec.bounds,
+            "values": self.codec.values,
+        }
+        save_index(folder, KIND, {"settings": {name: getattr(self, name) for name in settings}}, arrays)
+
+    @classmethod
+    def open(cls, folder: Path, encoder: TokenEncoder) -> LateInteractionIndex:
+        """A saved index; its codes are mapped and read where a search looks. `encoder` is the one that it was
+        built with. Raises `SavedIndexError`, also for an encoder of another dimension.
+        """
+        header, arrays = open_index(folder, KIND)
+        try:
+            index = cls(encoder, **header["settings"])
+            index.codec = ResidualCodec(arrays["centroids"], arrays["bounds"], arrays["values"])
+            index._ids, index._lengths = arrays["ids"], arrays["lengths"]
+            index._nearest, index._packed = arrays["nearest"], arrays["packed"]
+        except (KeyError, TypeError, ValueError) as problem:
+            raise SavedIndexError(f"{folder} is damaged ({problem!r}). Build the index again.") from None
+        given = index.codec.centroids.shape[1]
+        if given != encoder.dimension:
+            raise SavedIndexError(
+                f"{folder} holds vectors of {given} dimensions; the encoder makes {encoder.dimension}. Give "
+                "the encoder that it was built with."
+            )
+        index._arrange()
+        return index
 
     def candidates(self, query: np.ndarray, most: int) -> np.ndarray:
         """Places of the passages that are worth decompressing, at most `most`: steps 1 and 2."""
