@@ -12,6 +12,8 @@ from teachllm.stack.retrieval.indexes.flat import FlatIndex
 from teachllm.stack.retrieval.indexes.hnsw import HNSWIndex
 from teachllm.stack.retrieval.indexes.index import Metric, VectorIndex
 from teachllm.stack.retrieval.indexes.inverted_file import InvertedFileIndex
+from teachllm.stack.retrieval.indexes.pgvector_adapter import PgvectorIndex
+from teachllm.stack.retrieval.indexes.qdrant_adapter import QdrantIndex
 from teachllm.stack.retrieval.indexes.recall import recall
 from teachllm.stack.retrieval.indexes.vamana import VamanaIndex
 
@@ -22,6 +24,8 @@ __all__ = [
     "HNSWIndex",
     "InvertedFileIndex",
     "Metric",
+    "PgvectorIndex",
+    "QdrantIndex",
     "VamanaIndex",
     "VectorIndex",
     "make_index",
