@@ -611,8 +611,8 @@ def one_vector(
         yield Metric(name, round(right, 3))
     yield Say(
         Both(
-            "数字是八段里选对的比例，瞎猜是 0.125。换一个维数再跑：一个向量随维数变好，迟交互几十步就够。",
-            "Numbers say how often the right one of eight was chosen; a guess is right in 0.125. Run it at another width: one vector gets better with its dimensions, late interaction needs some dozens of steps.",
+            "数字是八段里选对的比例，瞎猜是 0.125。换一个维数再跑：一个向量随维数变好，迟交互维数少也够。",
+            "Numbers say how often the right one of eight was chosen; a guess is right in 0.125. Run it at another width: one vector gets better with its dimensions, late interaction does with few.",
         )
     )
 
