@@ -50,6 +50,10 @@ COMMANDS = {
         "teachllm.stack.retrieval.command:retrieve",
         "Measure searches on a collection with known answers.",
     ),
+    "train-embedding": (
+        "teachllm.stack.retrieval.embedding.command:train_embedding_command",
+        "Teach an embedding model a second language.",
+    ),
     "corpus": ("teachllm.school.corpus.command:corpus", "Write the course's text as JSON Lines."),
     "train-reranker": (
         "teachllm.stack.retrieval.rerankers.command:train_reranker",

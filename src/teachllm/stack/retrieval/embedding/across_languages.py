@@ -105,7 +105,7 @@ def learn_language(
             norm = clip_by_global_norm(gradients, config.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            yield EmbeddingStep(step, float(loss), rate, float(norm), time.perf_counter() - begun)
+            yield EmbeddingStep(step, float(loss.detach()), rate, float(norm), time.perf_counter() - begun)
     finally:
         encoder.eval()
 
