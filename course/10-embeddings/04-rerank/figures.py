@@ -261,7 +261,7 @@ def compressed(
         ),
         Text(
             Both(
-                f"平均余弦 {cosines.mean():.3f}；只留质心是 {only.mean():.3f}。每个 token {kept.bytes_per_token} 字节，原来（float32）{4 * d} 字节。",
+                f"平均余弦 {cosines.mean():.3f}；只留中心是 {only.mean():.3f}。每个 token {kept.bytes_per_token} 字节，原来（float32）{4 * d} 字节。",
                 f"The mean cosine is {cosines.mean():.3f}; with the centroid alone it is {only.mean():.3f}. {kept.bytes_per_token} bytes a token, {4 * d} before (float32).",
             )
         ),
