@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from teachllm.stack.models.encoder.bert import Bert, BertConfig
 from teachllm.stack.retrieval.command import retrieve
+from teachllm.stack.retrieval.embedding import EmbeddingModel
+from teachllm.stack.retrieval.rerankers.files import new_cross_encoder, save_cross_encoder
+from teachllm.stack.tokenizer.bert import SPECIAL_TOKENS, BertTokenizer
 
 
 def test_a_folder_is_measured_and_a_missing_one_named(
@@ -28,3 +32,11 @@ def test_a_folder_is_measured_and_a_missing_one_named(
     assert tf_idf.split()[:2] == ["tf-idf", "1.000"]
     with pytest.raises(SystemExit, match="b is 7"):
         retrieve(tmp_path, b=7.0)
+    model = BertTokenizer([*SPECIAL_TOKENS, "red", "fox"])
+    encoder = Bert(BertConfig(model.vocab_size, 8, 1, 1, 8, context_length=32)).eval()
+    start = EmbeddingModel("tiny", encoder, model, (model.cls,), (model.sep,), 32, model.vocab_size, 8)
+    save_cross_encoder(new_cross_encoder(start), tmp_path / "cross")  # knows nothing, so the order stays
+    retrieve(tmp_path, "bm25", rerank=tmp_path / "cross")
+    assert capsys.readouterr().out.splitlines()[-1].split()[:4] == ["bm25", "+", "rerank", "1.000"]
+    with pytest.raises(SystemExit, match="nowhere"):
+        retrieve(tmp_path, "bm25", rerank=tmp_path / "nowhere")

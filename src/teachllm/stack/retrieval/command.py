@@ -14,6 +14,7 @@ from teachllm.stack.retrieval.fusion import FusedSearcher, TextSearcher
 from teachllm.stack.retrieval.lexical import BM25, LexicalIndex, TfIdf
 
 Method = Literal["bm25", "tf-idf", "dense", "fused"]
+Build = Callable[[Sequence[str]], TextSearcher]
 EMBEDDER = "all-minilm-l6-v2"
 
 
@@ -24,6 +25,7 @@ def retrieve(
     k1: float = 1.5,
     b: float = 0.75,
     model: str = EMBEDDER,
+    rerank: Path | None = None,
 ) -> None:
     """Measure searches on a folder of BEIR: quality, with p against the first, and speed and memory.
 
@@ -42,21 +44,36 @@ def retrieve(
         Of bm25: how much of its length a document pays for, from 0 to 1.
     model
         Of dense: an asset, or the folder of an embedding model.
+    rerank
+        The folder of a cross-encoder: each search is measured a second time, its hits read again by it.
     """
     try:
         builders = _builders(BM25(k1=k1, b=b), model)
         collection = read_beir(folder, split)
         print(f"{len(collection.documents):,} documents, {len(collection.queries):,} queries")
+        reread = None if rerank is None else _reranked(rerank)
         results: list[Measured] = []
         for method in methods or ("bm25", "tf-idf"):
             print(f"measuring {method} …", file=sys.stderr)
             results.append(measure(method, collection, builders[method]))
+            if reread is not None:
+                print(f"measuring {method}, read again …", file=sys.stderr)
+                results.append(measure(f"{method} + rerank", collection, reread(builders[method])))
         print(table(results))
     except (CollectionError, AssetError, ValueError, OSError) as problem:
         sys.exit(f"teachllm retrieve: {problem}")
 
 
-def _builders(weighting: BM25, model: str) -> dict[Method, Callable[[Sequence[str]], TextSearcher]]:
+def _reranked(folder: Path) -> Callable[[Build], Build]:
+    """Puts a cross-encoder behind a search."""
+    from teachllm.stack.retrieval.rerankers.files import load_cross_encoder
+    from teachllm.stack.retrieval.rerankers.reranker import RerankedSearcher
+
+    model = load_cross_encoder(folder)
+    return lambda build: lambda documents: RerankedSearcher(build(documents), model, documents.__getitem__)
+
+
+def _builders(weighting: BM25, model: str) -> dict[Method, Build]:
     def by_terms(documents: Sequence[str], weighting: BM25 | TfIdf = weighting) -> LexicalIndex:
         index = LexicalIndex(weighting=weighting)
         index.add(documents)
