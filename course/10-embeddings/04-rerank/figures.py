@@ -250,8 +250,8 @@ def compressed(
     bits: Annotated[int, Choice([(1, Both("1 位", "1 bit")), (2, Both("2 位", "2 bits")), (4, Both("4 位", "4 bits"))], label=Both("每维", "per dimension"))] = 2,
 ) -> list[Bars | Text]:  # fmt: skip
     kept, cosines, only, d = after_compression(bits)
-    edges = np.linspace(0, 1, 21)
-    counts = np.histogram(np.clip(cosines, 0, 1), edges)[0]
+    edges = np.linspace(np.floor(20 * cosines.min()) / 20, 1, 17)
+    counts = np.histogram(np.minimum(cosines, 1), edges)[0]
     return [
         Bars(
             [f"{edge:.2f}" for edge in edges[:-1]],
