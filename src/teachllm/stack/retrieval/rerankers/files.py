@@ -1,5 +1,4 @@
-"""A cross-encoder from a folder and into one, as transformers' `BertForSequenceClassification` lays it out.
-"""
+"""A cross-encoder from a folder and into one, as transformers' `BertForSequenceClassification` lays it out."""
 
 from __future__ import annotations
 
