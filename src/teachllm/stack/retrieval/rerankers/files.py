@@ -1,4 +1,4 @@
-"""A cross-encoder from a folder and into one, as transformers' `BertForSequenceClassification` lays it out."""
+"""A cross-encoder from a folder and into one, as transformers lays out `BertForSequenceClassification`."""
 
 from __future__ import annotations
 
