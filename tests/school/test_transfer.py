@@ -197,7 +197,7 @@ def hostile(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], byt
         (hostile(lambda data: data["tables"]["settings"][0].update(value="pink")), "theme"),
         (hostile(lambda data: data["tables"]["notes"][0].pop("text")), "notes.text"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_wrong_file_is_refused(
     machines: tuple[Store, Store], tmp_path: Path, damage: Callable[[bytes], bytes], said: str
