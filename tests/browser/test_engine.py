@@ -71,6 +71,7 @@ def test_a_server_at_work(visit: Visit, studio: RunningStudio, served: EngineSer
     studio.settle(lang="en", theme="light")
     with visit() as (page, _):
         page.goto(studio.address + "/")
+        page.get_by_text("More", exact=True).click()
         page.get_by_role("link", name="Engine").click()
         expect(page.get_by_label("Which engine")).to_contain_text("teachllm serve, port")
         expect(page.locator(".engine-head [role=status]")).to_have_text("idle")
