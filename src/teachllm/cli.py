@@ -77,6 +77,14 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as ended:
+        if sys.argv[1:2] == ["start"] and isinstance(ended.code, int | None):
+            # Everything is closed. A thread of the background may still be inside PyTorch, which aborts a
+            # process whose interpreter ends under it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(ended.code or 0)
+        raise
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def test_reading_survives_without_scripts(visit: Visit, studio: Any) -> None:
         expect(page.locator(".found-list li").first).to_be_visible()
         page.goto(studio.address + "/settings")
         page.get_by_text("浅色", exact=True).click()
-        page.get_by_role("button", name="保存").click()
+        page.get_by_role("button", name="保存", exact=True).click()
         expect(page.locator("html")).to_have_attribute("data-theme", "light")
 
 
@@ -191,7 +191,7 @@ def test_note_is_written_beside_its_passage_and_comes_back(visit: Visit, studio:
         page.goto(studio.address + "/lesson/1.1")
         page.wait_for_selector("button.bookmark", state="attached")
         page.locator("#idea p").first.click(click_count=3)
-        page.locator(".selection-bubble").click()
+        page.locator(".selection-bubble button").first.click()
         page.locator("aside.note.mine textarea").fill("scores, not probabilities")
         page.locator("aside.note.mine").get_by_role("button", name="Save").click()
         expect(page.locator("aside.note.mine .note-text")).to_have_text("scores, not probabilities")

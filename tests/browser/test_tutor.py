@@ -53,6 +53,7 @@ def test_panel_is_a_sheet_on_a_phone(visit: Visit, studio: Any) -> None:
     studio.settle(lang="zh", theme="dark")
     with visit(reduced_motion="reduce", viewport={"width": 390, "height": 844}) as (page, _):
         page.goto(studio.address + "/lesson/1.1")
+        page.wait_for_load_state("networkidle")  # before its script is there, it is a link to /chat
         page.locator('.phone-bar a[href="/chat?context=1.1"]').click()
         panel = page.get_by_role("complementary", name="问一问")
         expect(panel.get_by_role("textbox")).to_be_visible()

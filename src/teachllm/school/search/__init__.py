@@ -4,7 +4,7 @@
 ``warm_up()`` or the first search, and again when the course's files change.
 """
 
-from teachllm.school.search.engine import Hit, search, search_whole, warm_up
+from teachllm.school.search.engine import Hit, search, search_whole, stop, warm_up
 from teachllm.school.search.entries import KIND_NAMES
 
-__all__ = ["KIND_NAMES", "Hit", "search", "search_whole", "warm_up"]
+__all__ = ["KIND_NAMES", "Hit", "search", "search_whole", "stop", "warm_up"]

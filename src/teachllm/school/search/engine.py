@@ -86,6 +86,11 @@ def warm_up() -> None:
     _engine.warm_up(load_course())
 
 
+def stop(patience: float = 1.0) -> None:
+    """Ends embedding, and waits a moment for that."""
+    _engine.stop(patience)
+
+
 def library(patience: float = PATIENCE) -> Library:
     """What is there to search in. Waits so long for the lessons' texts, never for vectors."""
     return _engine.current(patience)
@@ -110,7 +115,7 @@ class _Engine:
         self._wanted: _Stamp | None = None
         """Of the newest index that is made or being made."""
         self._looked = 0.0
-        self._embeds = False
+        self._embeds = self._stopped = False
         self._embedding = threading.Lock()
 
     def search(
@@ -127,10 +132,15 @@ class _Engine:
     def warm_up(self, course: Course) -> None:
         with self._lock:
             is_late = self._is_whole and not self._embeds
-            self._embeds = True
+            self._embeds, self._stopped = True, False
         self.begin(course)
         if is_late:
             threading.Thread(target=self._embed, name="search-meaning", daemon=True).start()
+
+    def stop(self, patience: float) -> None:
+        self._stopped = True
+        if self._embedding.acquire(timeout=patience):
+            self._embedding.release()
 
     def begin(self, course: Course) -> None:
         stamp = _stamp(course)
@@ -188,10 +198,12 @@ class _Engine:
         """Vectors for the index that is there, unless it has them."""
         with self._embedding:
             library, stamp = self._library, self._stamp
-            if library is None or stamp is None or library.meaning is not None:
+            if self._stopped or library is None or stamp is None or library.meaning is not None:
                 return
             try:
-                meaning = find_meaning(library.index.entries, stamp[0], lambda: self._wanted == stamp)
+                meaning = find_meaning(
+                    library.index.entries, stamp[0], lambda: self._wanted == stamp and not self._stopped
+                )
             except Exception:
                 log.exception("the course could not be embedded; search goes by words alone")
                 return

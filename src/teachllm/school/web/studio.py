@@ -93,6 +93,7 @@ class Studio:
     def close(self) -> None:
         """Ends every process and generation that it started."""
         self.stop_runs()
+        search.stop()
         self.engine.close()
         self.runner.close()
         self.store.close()
