@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from teachllm.stack.retrieval.embedding.batching import length_batches
 from teachllm.stack.retrieval.embedding.grad_cache import grad_cache_backward
@@ -88,25 +88,45 @@ def train_embedding(
         raise ValueError(
             f"{len(pairs)} pairs do not fill a batch of {config.batch}; give more, or a smaller batch"
         )
-    encoder = model.encoder.train()
-    parameters = [p for p in encoder.parameters() if p.requires_grad]
-    optimizer = AdamW(parameter_groups(encoder, config.weight_decay), lr=config.peak_lr, betas=(0.9, 0.999))
     warmup = round(config.warmup_share * config.steps)
     schedule = Schedule("linear", config.peak_lr, config.steps, warmup_steps=warmup)
     batches = random_batches(len(pairs), config.batch, torch.Generator().manual_seed(seed))
+    yield from optimize(
+        model.encoder,
+        schedule,
+        lambda: backward(model, [pairs[i] for i in next(batches)], config),
+        weight_decay=config.weight_decay,
+        clip=config.clip,
+    )
+
+
+def optimize(
+    network: nn.Module,
+    schedule: Schedule,
+    backward: Callable[[], Float[Tensor, ""]],
+    *,
+    weight_decay: float,
+    clip: float,
+) -> Iterator[EmbeddingStep]:
+    """Steps of AdamW along a schedule. backward: the loss of the next batch, its gradients added to the
+    parameters.
+    """
+    network.train()
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimizer = AdamW(parameter_groups(network, weight_decay), lr=schedule.peak, betas=(0.9, 0.999))
     try:
-        for step in range(1, config.steps + 1):
+        for step in range(1, schedule.n_steps + 1):
             begun = time.perf_counter()
             rate = lr_at(step - 1, schedule)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss = backward(model, [pairs[i] for i in next(batches)], config)
-            norm = clip_by_global_norm([p.grad for p in parameters if p.grad is not None], config.clip)
+            loss = backward()
+            norm = clip_by_global_norm([p.grad for p in parameters if p.grad is not None], clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             yield EmbeddingStep(step, float(loss), rate, float(norm), time.perf_counter() - begun)
     finally:
-        encoder.eval()
+        network.eval()
 
 
 def backward(model: EmbeddingModel, batch: Sequence[Pair], config: EmbeddingTraining) -> Float[Tensor, ""]:

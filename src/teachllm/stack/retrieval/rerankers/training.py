@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,13 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from teachllm.stack.retrieval.embedding.batching import length_batches
-from teachllm.stack.retrieval.embedding.training import EmbeddingStep, Pair, random_batches
+from teachllm.stack.retrieval.embedding.training import EmbeddingStep, Pair, optimize, random_batches
 from teachllm.stack.retrieval.rerankers.cross_encoder import CrossEncoder
 from teachllm.stack.retrieval.rerankers.losses import listwise, pairwise, pointwise
-from teachllm.stack.training.adamw import AdamW
-from teachllm.stack.training.optimizers import clip_by_global_norm
-from teachllm.stack.training.parameter_groups import parameter_groups
-from teachllm.stack.training.schedules import Schedule, lr_at
+from teachllm.stack.training.schedules import Schedule
 
 Loss = Literal["pointwise", "pairwise", "listwise"]
 
@@ -74,26 +70,16 @@ def train_cross_encoder(
             f"{len(poor)} pairs have fewer than {config.negatives} negatives, such as "
             f"{poor[0].query[:60]!r}; mine more of them"
         )
-    network = model.model.train()
-    parameters = list(network.parameters())
-    optimizer = AdamW(parameter_groups(network, config.weight_decay), lr=config.peak_lr, betas=(0.9, 0.999))
-    schedule = Schedule(
-        "linear", config.peak_lr, config.steps, warmup_steps=round(config.warmup_share * config.steps)
-    )
+    warmup = round(config.warmup_share * config.steps)
+    schedule = Schedule("linear", config.peak_lr, config.steps, warmup_steps=warmup)
     batches = random_batches(len(pairs), config.batch, torch.Generator().manual_seed(seed))
-    try:
-        for step in range(1, config.steps + 1):
-            begun = time.perf_counter()
-            rate = lr_at(step - 1, schedule)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            loss = backward(model, [pairs[i] for i in next(batches)], config)
-            norm = clip_by_global_norm([p.grad for p in parameters if p.grad is not None], config.clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            yield EmbeddingStep(step, float(loss), rate, float(norm), time.perf_counter() - begun)
-    finally:
-        network.eval()
+    yield from optimize(
+        model.model,
+        schedule,
+        lambda: backward(model, [pairs[i] for i in next(batches)], config),
+        weight_decay=config.weight_decay,
+        clip=config.clip,
+    )
 
 
 def backward(model: CrossEncoder, batch: Sequence[Pair], config: CrossEncoderTraining) -> Float[Tensor, ""]:
