@@ -35,12 +35,11 @@ from teachllm.school.figures import (
     lab,
     value,
 )
-from teachllm.school.figures.failure import CannotRun
+from teachllm.school.figures.real_embedder import embedder
 from teachllm.school.language import Lang
 from teachllm.school.search.entries import ASIDES, texts
-from teachllm.stack.data.assets import AssetMissing
 from teachllm.stack.retrieval.dense import DenseSearcher
-from teachllm.stack.retrieval.embedding import EmbeddingModel, load_embedding_model
+from teachllm.stack.retrieval.embedding import EmbeddingModel
 from teachllm.stack.retrieval.embedding.batching import length_batches
 from teachllm.stack.retrieval.embedding.pooling import Pooling, normalize, pool
 from teachllm.stack.retrieval.evaluation.agreement import spearman, v_measure
@@ -61,25 +60,6 @@ from teachllm.stack.retrieval.lexical.bm25 import (
     saturation,
 )
 from teachllm.stack.retrieval.pieces import best_piece, cut_into_pieces
-
-EMBEDDER = "all-minilm-l6-v2"
-
-
-@functools.cache
-def embedder() -> EmbeddingModel:
-    """all-MiniLM-L6-v2, trained on English pairs."""
-    try:
-        return load_embedding_model(EMBEDDER)
-    except AssetMissing as missing:
-        fetch = f"teachllm assets fetch {EMBEDDER}"
-        raise CannotRun(
-            Both(
-                f"课程的嵌入模型不在这台电脑上，或者文件坏了。到“设置”里下载，或在终端运行：{fetch}",
-                "The embedding model of the course is not on this computer, or its file is damaged. Fetch it in the settings, or in a terminal: "
-                + fetch,
-            )
-        ) from missing
-
 
 # ---------------------------------------------------------------- an inverted index of five sentences
 
