@@ -5,11 +5,28 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import tomllib
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+
+
+def read_table_file(kind: type[T], path: Path, what: str) -> T:
+    """The dataclass `kind` from a TOML file. ValueError naming the file and everything that is wrong with
+    it; `what` says what it should have been, such as "recipe of a model".
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        raise ValueError(f"{path} is not a TOML file that can be read: {problem}") from None
+    value, problems = read_table(kind, table)
+    if value is None or problems:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise ValueError(f"{path} is no {what}:\n{listed}")
+    return value
 
 
 def read_table(kind: type[T], table: Mapping[str, Any], place: str = "") -> tuple[T | None, list[str]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
-from teachllm.stack.data.typed_tables import read_table
+from teachllm.stack.data.typed_tables import read_table_file
 from teachllm.stack.retrieval.embedding.across_languages import LanguageTraining
 
 SCRIPTS = {"han": range(0x4E00, 0xA000)}
@@ -73,15 +72,7 @@ class Translation:
 
 def read_recipe(path: Path) -> EmbeddingRecipe:
     """ValueError naming the file and everything that is wrong with it."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-        raise ValueError(f"{path} is not a TOML file that can be read: {problem}") from None
-    recipe, problems = read_table(EmbeddingRecipe, table)
-    if recipe is None or problems:
-        listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise ValueError(f"{path} is no recipe of an embedding model:\n{listed}")
-    return recipe
+    return read_table_file(EmbeddingRecipe, path, "recipe of an embedding model")
 
 
 def read_translations(path: Path) -> list[Translation]:

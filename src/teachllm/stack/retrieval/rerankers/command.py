@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -64,8 +65,11 @@ def train_reranker(recipe: Path, *, out: Path = Path("runs/cross-encoder"), lang
                 )
 
         model, gain = run_recipe(chosen, told)
-        save_cross_encoder(model, out)
-        (out / GAIN).write_text(json.dumps(asdict(gain), indent=2) + "\n", encoding="utf-8")
+        draft = out.with_name(out.name + ".new")
+        shutil.rmtree(draft, ignore_errors=True)
+        save_cross_encoder(model, draft)
+        (draft / GAIN).write_text(json.dumps(asdict(gain), indent=2) + "\n", encoding="utf-8")
+        draft.rename(out)
     except (ValueError, OSError, AssetError, DocumentError, HubError) as problem:
         words.fail(problem)
     words.tell(

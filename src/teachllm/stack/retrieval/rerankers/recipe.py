@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from teachllm.stack.data.typed_tables import read_table
+from teachllm.stack.data.typed_tables import read_table_file
 from teachllm.stack.retrieval.rerankers.training import CrossEncoderTraining
 
 
@@ -91,12 +90,4 @@ class CrossEncoderRecipe:
 
 def read_recipe(path: Path) -> CrossEncoderRecipe:
     """ValueError naming the file and everything that is wrong with it."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-        raise ValueError(f"{path} is not a TOML file that can be read: {problem}") from None
-    recipe, problems = read_table(CrossEncoderRecipe, table)
-    if recipe is None or problems:
-        listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise ValueError(f"{path} is no recipe of a cross-encoder:\n{listed}")
-    return recipe
+    return read_table_file(CrossEncoderRecipe, path, "recipe of a cross-encoder")
