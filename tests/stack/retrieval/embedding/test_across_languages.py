@@ -11,6 +11,7 @@ import torch
 
 from teachllm.stack.models.encoder.bert import Bert, BertConfig
 from teachllm.stack.retrieval.embedding.across_languages import LanguageTraining, learn_language
+from teachllm.stack.retrieval.embedding.command import train_embedding_command
 from teachllm.stack.retrieval.embedding.loading import load_embedding_model
 from teachllm.stack.retrieval.embedding.model import EmbeddingModel
 from teachllm.stack.retrieval.embedding.recipe import read_recipe, read_translations, split_by_group
@@ -99,3 +100,39 @@ def test_the_recipe_and_its_file_of_translations(tmp_path: Path) -> None:
         read_translations(file)
     with pytest.raises(ValueError, match="run first: teachllm corpus"):
         read_translations(tmp_path / "none.jsonl")
+
+
+RECIPE = """
+about = "small"
+about_zh = "小"
+teacher = "{teacher}"
+[translations]
+files = ["{translations}"]
+held_out = 0.3
+[training]
+steps = 3
+batch = 8
+"""
+
+
+def test_the_command_trains_measures_and_replaces_only_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_embedding_model(small_model(), tmp_path / "teacher")
+    rows = [{"query": zh, "positive": en} for zh, en in PAIRS]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(
+        RECIPE.format(teacher=tmp_path / "teacher", translations=tmp_path / "pairs.jsonl"), "utf-8"
+    )
+    out = tmp_path / "model"
+    train_embedding_command(recipe, out=out, lang="en")
+    gain = json.loads((out / "gain.json").read_text("utf-8"))
+    assert gain["texts"] > 0
+    assert "the translation is nearest for" in capsys.readouterr().err
+    assert load_embedding_model(out).vocab_size == small_model().vocab_size + 5
+    train_embedding_command(recipe, out=out, lang="en")  # its own: replaced
+    with pytest.raises(SystemExit):
+        train_embedding_command(recipe, out=tmp_path / "teacher", lang="en")
+    assert "this command did not write it" in capsys.readouterr().err
+    assert load_embedding_model(tmp_path / "teacher").vocab_size == small_model().vocab_size
