@@ -38,7 +38,7 @@ BATCH = 64
 CANDIDATES = 600
 """Pieces whose tokens are compared."""
 SCALE = 127.0
-REST = 0.5
+REST = 1.5
 """Seconds of rest for each second of work in the background: pages come first."""
 SAVE_EVERY = 20.0
 
@@ -159,7 +159,7 @@ def find_meaning(
 
     folder, languages = known
     model = load_embedding_model(folder)
-    store = VectorStore(asset_folder().parent / "search" / _key(str(course.resolve())).hex()[:12], folder)
+    store = VectorStore(asset_folder() / "search" / _key(str(course.resolve())).hex()[:12], folder)
     texts, owners = pieces_of(entries, languages)
     missing = [text for text in dict.fromkeys(texts) if text not in store]
     saved = time.monotonic()
