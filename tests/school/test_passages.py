@@ -126,7 +126,7 @@ def test_only_what_changed_is_embedded_again(letters: _LettersModel, tmp_path: P
     assert letters.asked[n:] == ["changed"]
     np.testing.assert_allclose(again.vectors[:2], first.vectors[:2])
     np.testing.assert_array_equal(again.tokens[: again.starts[2]], first.tokens[: first.starts[2]])
-    [file] = (tmp_path / "search").rglob("*.npz")
+    [file] = (tmp_path / "assets" / "search").rglob("*.npz")
     file.write_bytes(b"damaged")
     assert find_meaning(_entries("quartz jumps"), tmp_path, rest=0) is not None
     assert letters.asked[-2:] == ["T0", "quartz jumps"]
