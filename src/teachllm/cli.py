@@ -71,7 +71,7 @@ def main() -> None:
     # Read when PyTorch is loaded. The model shares its cores with labs, learners' code and other programs:
     # threads that spin while they wait slow it down tenfold (SmolLM2 on two loaded cores: 0.7 instead of 7
     # tokens a second). A training run has the machine to itself, and there spinning is what is fast.
-    if not set(sys.argv[1:2]) & {"train", "resume", "train-reranker"}:
+    if not set(sys.argv[1:2]) & {"train", "resume", "train-embedding", "train-reranker"}:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
