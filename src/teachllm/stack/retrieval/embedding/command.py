@@ -9,19 +9,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from teachllm.stack.data.assets import AssetError, asset_folder
+from teachllm.stack.data.assets import AssetError
 from teachllm.stack.inference.command import Lang, Words, terminal_language
 
 if TYPE_CHECKING:
     from teachllm.stack.retrieval.embedding.recipe_run import Ready
     from teachllm.stack.retrieval.embedding.training import EmbeddingStep
 
-NAME = "course-embedding"
+FOLDER = Path("runs/course-embedding")
 GAIN = "gain.json"
 TOLD_EVERY = 10  # steps
 
 
-def train_embedding_command(recipe: Path, *, out: Path | None = None, lang: Lang | None = None) -> None:
+def train_embedding_command(recipe: Path, *, out: Path = FOLDER, lang: Lang | None = None) -> None:
     """Train an embedding model, measure it on held-out translations, and write it into a folder.
 
     Parameters
@@ -29,8 +29,8 @@ def train_embedding_command(recipe: Path, *, out: Path | None = None, lang: Lang
     recipe
         A TOML file, such as recipes/retrieval/embedding.toml.
     out
-        The folder of the model; by default the one that the studio's search reads. It is replaced when the
-        new model is whole.
+        The folder of the model. One that this command wrote is replaced when the new model is whole. The
+        studio's search takes the model that lies in the folder of the assets as course-embedding.
     lang
         Language of the messages: zh or en. By default that of the terminal.
     """
@@ -39,14 +39,13 @@ def train_embedding_command(recipe: Path, *, out: Path | None = None, lang: Lang
     from teachllm.stack.retrieval.embedding.saving import save_embedding_model
 
     words = Words(lang or terminal_language())
-    folder = out or asset_folder() / NAME
     try:
         chosen = read_recipe(recipe)
-        if folder.exists() and not (folder / GAIN).is_file():
+        if out.exists() and not (out / GAIN).is_file():
             raise ValueError(
                 words.choose(
-                    f"{folder} 已经在了，而且不是这条命令写的；请换一个 --out",
-                    f"{folder} exists, and this command did not write it; give another --out",
+                    f"{out} 已经在了，而且不是这条命令写的；请换一个 --out",
+                    f"{out} exists, and this command did not write it; give another --out",
                 )
             )
         words.tell(chosen.about_zh, chosen.about)
@@ -67,13 +66,13 @@ def train_embedding_command(recipe: Path, *, out: Path | None = None, lang: Lang
                 )
 
         model, gain = run_recipe(chosen, told)
-        draft = folder.with_name(folder.name + ".new")
+        draft = out.with_name(out.name + ".new")
         shutil.rmtree(draft, ignore_errors=True)
         save_embedding_model(model, draft)
         (draft / GAIN).write_text(json.dumps(asdict(gain), indent=2) + "\n", encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.rename(folder)
+        if out.exists():
+            shutil.rmtree(out)
+        draft.rename(out)
     except (ValueError, OSError, AssetError) as problem:
         words.fail(problem)
     words.tell(
@@ -91,4 +90,4 @@ def train_embedding_command(recipe: Path, *, out: Path | None = None, lang: Lang
             f"the recipe's own run: {expected.before:.1%} → {expected.after:.1%}, "
             f"{expected.minutes:.0f} minutes ({expected.machine})",
         )
-    sys.stdout.write(f"{folder}\n")
+    sys.stdout.write(f"{out}\n")
